@@ -1,0 +1,98 @@
+"""How much distilled data a method may return, and how that is shared among the classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import UsageError
+
+Unit = Literal["class", "rows", "percent"]
+
+_FORMS = "write 20/class, 200rows or 1%"
+_PATTERN = re.compile(r"\s*(?P<amount>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>[^\s\d.].*?)?\s*$")
+_UNITS: dict[str, Unit] = {"/class": "class", "rows": "rows", "%": "percent"}
+
+
+@dataclass(frozen=True, order=True)
+class Budget:
+    """An upper bound on rows: `amount` per class, in total, or as a percentage of train."""
+
+    unit: Unit
+    amount: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Reads `20/class`, `200rows` or `1%`.
+
+        Raises:
+            UsageError: not positive, not whole where it must be, or without a known unit.
+        """
+        match = _PATTERN.match(text)
+        if match is None:
+            raise UsageError(f"budget '{text}' is not an amount with a unit", hint=_FORMS)
+        unit = _UNITS.get((match["unit"] or "").replace(" ", ""))
+        if unit is None:
+            found = f"the unknown unit '{match['unit']}'" if match["unit"] else "no unit"
+            raise UsageError(f"budget '{text}' has {found}", hint=_FORMS)
+        amount = float(match["amount"])
+        if amount <= 0:
+            raise UsageError(f"budget '{text}' must be positive")
+        if unit != "percent" and not amount.is_integer():
+            raise UsageError(f"budget '{text}' must be a whole number of rows")
+        if unit == "percent" and amount > 100:
+            raise UsageError(f"budget '{text}' is more than the whole train split")
+        return cls(unit, amount)
+
+    def __str__(self) -> str:
+        amount = f"{self.amount:g}"
+        return {"class": f"{amount}/class", "rows": f"{amount}rows", "percent": f"{amount}%"}[
+            self.unit
+        ]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this budget is the whole train split."""
+        return self.unit == "percent" and self.amount == 100
+
+    def total(self, class_counts: Sequence[int]) -> int:
+        """Rows allowed for a train split with `class_counts[c]` rows of class c.
+
+        Raises:
+            UsageError: the budget asks for more rows, overall or of one class, than there are.
+        """
+        available = sum(class_counts)
+        if self.unit == "percent":
+            return max(1, int(available * self.amount / 100 + 1e-9))
+        if self.unit == "rows":
+            if self.amount > available:
+                raise UsageError(f"budget {self} is more than the {available} rows of train")
+            return int(self.amount)
+        smallest = min(class_counts)
+        if self.amount > smallest:
+            label = list(class_counts).index(smallest)
+            raise UsageError(
+                f"budget {self} is more than the {smallest} train rows of class {label}"
+            )
+        return int(self.amount) * len(class_counts)
+
+    def per_class(self, class_counts: Sequence[int]) -> list[int]:
+        """Shares `total` as evenly as the classes allow; the lowest labels take the remainder.
+
+        A class with fewer rows than its even share gives all it has, and the rest is shared
+        among the others, so the sum is always `total(class_counts)`.
+        """
+        shares = [0] * len(class_counts)
+        left = self.total(class_counts)
+        open_classes = [c for c, count in enumerate(class_counts) if count > 0]
+        while left > 0:
+            even, extra = divmod(left, len(open_classes))
+            for position, label in enumerate(open_classes):
+                wanted = even + (1 if position < extra else 0)
+                taken = min(wanted, class_counts[label] - shares[label])
+                shares[label] += taken
+                left -= taken
+            open_classes = [c for c in open_classes if shares[c] < class_counts[c]]
+        return shares

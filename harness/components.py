@@ -1,0 +1,212 @@
+"""Registered components: what a plugin offers, its options, and instances made from names."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from harness.errors import (
+    ContractError,
+    HarnessError,
+    MissingDependencyError,
+    UsageError,
+    did_you_mean,
+)
+
+Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One name on offer. `target` is a class, or a lazy `"module:attribute"`.
+
+    version: raised by its author whenever results change; part of every key.
+    argument: the option that the text after the colon in `NAME:TEXT` sets.
+    variants: the known values of that option, for listings.
+    """
+
+    kind: Kind
+    name: str
+    target: str | type
+    summary: str
+    plugin: str
+    distribution: str
+    version: str
+    argument: str = ""
+    variants: tuple[str, ...] = ()
+
+    def load(self) -> type:
+        """The class behind the target.
+
+        Raises:
+            MissingDependencyError: the plugin needs a package that is not installed.
+            ContractError: the target does not exist.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"{self.kind} '{self.name}' of plugin '{self.plugin}' needs the package"
+                f" '{error.name}', which is not installed",
+                hint=f"pip install {(error.name or '').partition('.')[0]}",
+            ) from error
+        except AttributeError as error:
+            raise ContractError(
+                plugin=f"plugin '{self.plugin}'",
+                field=f"target of {self.kind} '{self.name}'",
+                expected=f"an attribute of {module}",
+                got=attribute,
+            ) from error
+
+
+@dataclass(frozen=True)
+class DistillerComponent(Component):
+    """A distiller's entry; the flags let the plan share and bound its work.
+
+    produces: `selection` of train rows or `synthesis` of new ones.
+    deterministic: the seed changes nothing, so one set serves all distilling seeds.
+    fixed_budget: what it always returns, whatever the suite's budgets (`100%` for `full`).
+    """
+
+    produces: Literal["selection", "synthesis"] = "synthesis"
+    deterministic: bool = False
+    fixed_budget: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component with its options resolved, defaults included: what enters a key."""
+
+    component: Component
+    argument: str
+    options: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The name as a board shows it, such as `bert:minilm`."""
+        return f"{self.component.name}:{self.argument}" if self.argument else self.component.name
+
+    @cached_property
+    def instance(self) -> Any:
+        """The component itself, built from its options at first use."""
+        target = self.component.load()
+        return target(**_from_json(target, self.options)) if self.options else target()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes this choice in a key: name, version, options, external content."""
+        identity = {
+            "name": self.component.name,
+            "version": self.component.version,
+            "options": dict(self.options),
+        }
+        fingerprint = getattr(self.instance, "fingerprint", None)
+        if callable(fingerprint):
+            identity["fingerprint"] = str(fingerprint())
+        return identity
+
+
+def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -> Choice:
+    """Fills in defaults, converts and checks option values.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong type.
+    """
+    target = component.load()
+    known = {f.name: f for f in dataclasses.fields(target)} if _is_dataclass(target) else {}
+    options = dict(overrides)
+    if argument:
+        if not component.argument:
+            raise UsageError(
+                f"{component.kind} '{component.name}' takes nothing after the colon,"
+                f" got '{component.name}:{argument}'"
+            )
+        options[component.argument] = argument
+    for name in options:
+        if name not in known:
+            raise UsageError(
+                f"{component.kind} '{component.name}' has no option '{name}'",
+                hint=did_you_mean(name, known),
+            )
+    values = {
+        name: convert(options[name], _annotation(target, name), where=f"{component.name}.{name}")
+        for name in options
+    }
+    built = _construct(component, target, values)
+    resolved = _to_json(built) if known else {}
+    shown = str(resolved[component.argument]) if component.argument else ""
+    return Choice(component, shown, resolved)
+
+
+def option_names(component: Component) -> tuple[str, ...]:
+    """The names of a component's options."""
+    target = component.load()
+    return tuple(f.name for f in dataclasses.fields(target)) if _is_dataclass(target) else ()
+
+
+def convert(value: Any, annotation: Any, *, where: str) -> Any:
+    """One option value in its declared type; text from the command line is parsed.
+
+    Raises:
+        UsageError: the value does not fit the type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(annotation)
+    if isinstance(value, str) and _is_sequence(annotation):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UsageError(f"{where} = {value!r}: {reason}") from error
+
+
+def _construct(component: Component, target: type, values: Mapping[str, Any]) -> Any:
+    try:
+        return target(**values)
+    except HarnessError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{component.kind} '{component.name}' refuses its options: {error}"
+        ) from error
+
+
+def _annotation(target: type, name: str) -> Any:
+    import typing
+
+    return typing.get_type_hints(target)[name]
+
+
+def _is_sequence(annotation: Any) -> bool:
+    import typing
+
+    return typing.get_origin(annotation) in (tuple, list)
+
+
+def _is_dataclass(target: type) -> bool:
+    return dataclasses.is_dataclass(target)
+
+
+def _to_json(instance: Any) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    return {
+        f.name: TypeAdapter(Any).dump_python(getattr(instance, f.name), mode="json")
+        for f in dataclasses.fields(instance)
+    }
+
+
+def _from_json(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: convert(value, _annotation(target, name), where=name)
+        for name, value in options.items()
+    }

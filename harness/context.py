@@ -1,0 +1,90 @@
+"""What the host lends a plugin while it works on one stage: seeds, device, progress, caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from harness.progress import SilentProgress
+from harness.randomness import derive_seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from harness.types import Student
+
+T = TypeVar("T")
+Arrays = Mapping[str, "np.ndarray"]
+
+
+class Progress(Protocol):
+    """Shows how far a long loop has come."""
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Yields the items while a bar with ETA advances; safe to nest."""
+
+    def stage(self, description: str) -> AbstractContextManager[None]:
+        """Names what runs inside the block."""
+
+
+class ArrayCache(Protocol):
+    """Arrays that several stages can share, computed once."""
+
+    def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """The arrays stored for (name, inputs), computing and storing them at first use.
+
+        `inputs` must name everything that can change the result, in JSON values.
+        """
+
+
+class NoCache:
+    """Computes every time: what a context outside a store uses."""
+
+    def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        del name, inputs
+        return compute()
+
+
+def no_students(spec: str) -> Student:
+    raise LookupError(f"this context was made without a registry, so it has no student '{spec}'")
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One stage's seed, device and services.
+
+    seed: of this stage; derive others from it with `seed_for`.
+    device: a torch device string, already resolved.
+    workdir: a private folder that survives a kill and is found again by the same stage.
+    """
+
+    seed: int
+    workdir: Path
+    device: str = "cpu"
+    progress: Progress = field(default_factory=SilentProgress)
+    cache: ArrayCache = field(default_factory=NoCache)
+    student: Callable[[str], Student] = no_students
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Iterates with a progress bar."""
+        return self.progress.track(items, description, total)
+
+    def seed_for(self, *names: str | int) -> int:
+        """A seed for one named use, independent of every other name."""
+        return derive_seed(self.seed, *names)
+
+    def numpy_generator(self, *names: str | int) -> np.random.Generator:
+        """A NumPy generator for one named use."""
+        import numpy as np
+
+        return np.random.default_rng(self.seed_for(*names))
+
+    def torch_generator(self, *names: str | int) -> torch.Generator:
+        """A CPU torch generator for one named use, so that draws agree on every device."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed_for(*names))

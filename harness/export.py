@@ -1,0 +1,97 @@
+"""A distilled set for use elsewhere: JSONL, Parquet, and a card that says how it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.plan import Cell
+from harness.store import Distilled, atomic_folder
+
+
+def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
+    """Writes `data.jsonl`, `data.parquet` and `README.md` into a new folder.
+
+    Soft labels and weights become the columns `soft_label` and `weight`; a selection keeps its
+    positions in the train split as `train_index`.
+    """
+    rows = _all_columns(distilled)
+    with atomic_folder(folder) as partial:
+        rows.to_parquet(partial / "data.parquet")
+        with (partial / "data.jsonl").open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        (partial / "README.md").write_text(card(cell, distilled), encoding="utf-8")
+
+
+def card(cell: Cell, distilled: Distilled) -> str:
+    """The data set card, with the front matter that the Hugging Face hub reads."""
+    data, task = distilled.data, cell.task.data
+    counts = ", ".join(
+        f"{name}: {count}"
+        for name, count in zip(task.label_names, _counts(distilled), strict=False)
+    )
+    facts = {
+        "distiller": f"{cell.distiller.label} (version {cell.distiller.component.version},"
+        f" {cell.distiller.component.distribution})",
+        "task": f"{task.name} (version {task.version})",
+        "source of the task": f"{task.source.kind}: {task.source.detail}",
+        "task fingerprint": cell.task.fingerprint,
+        "splits used": ", ".join(data.used_splits),
+        "budget": str(cell.budget),
+        "rows": f"{len(data.rows)} ({counts})",
+        "seed": str(cell.distill_seed),
+        "seconds": f"{distilled.cost.seconds:.1f}",
+        "stage key": cell.distill_key,
+        "made with": f"distill-harness {harness.__version__}",
+    }
+    lines = [
+        "---",
+        "configs:",
+        "- config_name: default",
+        "  data_files: data.parquet",
+        "task_categories:",
+        f"- {task.modality}",
+        "---",
+        "",
+        f"# {cell.distiller.label}: {task.name} at {cell.budget}",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        "",
+        "## Options",
+        "",
+        *_json_block(dict(cell.distiller.options)),
+        "",
+        "## What the method reports",
+        "",
+        *_json_block(dict(data.report)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _all_columns(distilled: Distilled) -> Any:
+    data = distilled.data
+    rows = data.rows
+    extra = {
+        "train_index": data.indices,
+        "soft_label": data.soft_labels,
+        "weight": data.weights,
+    }
+    for name, values in extra.items():
+        if values is not None:
+            rows = rows.add_column(name, values.tolist())
+    return rows
+
+
+def _counts(distilled: Distilled) -> list[int]:
+    import numpy as np
+
+    labels = np.asarray(distilled.data.rows["label"])
+    return np.bincount(labels).tolist()
+
+
+def _json_block(value: dict[str, Any]) -> list[str]:
+    return ["```json", json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False), "```"]

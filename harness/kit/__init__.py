@@ -1,0 +1,1 @@
+"""Torch numerics that methods and students share."""

@@ -1,0 +1,483 @@
+"""Carries out a plan, one stage at a time: distil, fit, evaluate, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from harness.components import Choice, DistillerComponent
+from harness.context import Progress, StageContext
+from harness.contracts import check_capabilities, check_distilled, check_score
+from harness.cost import Meter
+from harness.errors import DivergenceError, HarnessError, StoreError
+from harness.fingerprint import digest, rows_digest
+from harness.plan import Cell, Plan, StageKind
+from harness.progress import SilentProgress
+from harness.provenance import provenance
+from harness.randomness import derive_seed, seeded
+from harness.record import (
+    ComponentRecord,
+    Cost,
+    Costs,
+    DistilledRecord,
+    PackedArray,
+    Record,
+    StudentRecord,
+    TaskRecord,
+    Tuning,
+)
+from harness.results import Failure
+from harness.store import Distilled, Store, StoredArrays, atomic_folder
+from harness.types import Score, StudentInfo
+
+Rerun = Literal["missing", "failed", "always", "never"]
+_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, none of which changes a result.
+
+    rerun: `missing` computes cells without a record (failed ones are tried again), `failed`
+    only those that failed, `always` every cell anew, `never` none.
+    """
+
+    rerun: Rerun = "missing"
+    fail_fast: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """A stage that starts or ended; `cost` and `error` are for the end only."""
+
+    kind: StageKind
+    key: str
+    cell: Cell
+    cost: Cost | None = None
+    error: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a run did: counts of cells, and the failures in order."""
+
+    computed: int = 0
+    reused: int = 0
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained student with how its learning rate was chosen and what it cost."""
+
+    trained: Any
+    info: StudentInfo
+    tuning: Tuning
+    cost: Cost
+
+
+class _StageError(Exception):
+    def __init__(self, kind: StageKind, error: Exception) -> None:
+        super().__init__(str(error))
+        self.kind = kind
+        self.error = error
+
+
+class Runner:
+    """Works through the cells of a plan that its store lacks.
+
+    Several runners may share a store: a stage is locked while it is computed, and a runner
+    that meets a locked stage goes on with other cells and comes back.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        options: RunOptions,
+        progress: Progress | None = None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._options = options
+        self._progress = progress or SilentProgress()
+        self._report = report
+        self._failed_stages: dict[str, _StageError] = {}
+        self._redone: set[str] = set()
+
+    def run(self) -> Outcome:
+        """Computes what is missing and returns what was done.
+
+        Raises:
+            HarnessError: with `fail_fast`, the first failure.
+        """
+        self._store.prepare()
+        outcome = Outcome()
+        waiting = deque(self._due(outcome))
+        ticks = iter(self._progress.track(range(len(waiting)), "cells", len(waiting)))
+        while waiting:
+            done_before = len(waiting)
+            for _ in range(done_before):
+                cell = waiting.popleft()
+                if self._attempt(cell, outcome):
+                    next(ticks, None)
+                else:
+                    waiting.append(cell)
+            if len(waiting) == done_before:
+                time.sleep(_WAIT_SECONDS)
+        next(ticks, None)
+        return outcome
+
+    def distil(self, cell: Cell) -> Distilled:
+        """One cell's distilled set, found or computed, waiting for whoever holds its lock.
+
+        Raises:
+            HarnessError: the distiller failed.
+        """
+        self._store.prepare()
+        try:
+            with self._store.lock(cell.distill_key):
+                return self._distilled(cell, anew=False)
+        except _StageError as failed:
+            raise failed.error from None
+
+    def _due(self, outcome: Outcome) -> list[Cell]:
+        due = []
+        for cell in self._plan.cells:
+            recorded = self._store.has_record(cell.key)
+            wanted = {
+                "missing": not recorded,
+                "failed": self._store.has_failure(cell.key),
+                "always": True,
+                "never": False,
+            }[self._options.rerun]
+            if wanted:
+                due.append(cell)
+            elif recorded:
+                outcome.reused += 1
+            else:
+                outcome.skipped += 1
+        return due
+
+    def _attempt(self, cell: Cell, outcome: Outcome) -> bool:
+        """Runs one cell; False when another process holds one of its stages."""
+        from filelock import Timeout
+
+        try:
+            computed = self._run_cell(cell)
+        except Timeout:
+            return False
+        except _StageError as failed:
+            failure = self._note_failure(cell, failed)
+            outcome.failures.append(failure)
+            if self._options.fail_fast:
+                raise failed.error from None
+            return True
+        outcome.computed += computed
+        outcome.reused += not computed
+        return True
+
+    def _run_cell(self, cell: Cell) -> bool:
+        """True when the record was computed here, False when another process had made it."""
+        anew = self._options.rerun == "always"
+        with self._store.lock(cell.distill_key).acquire(timeout=0):
+            distilled = self._distilled(cell, anew=anew)
+        with self._store.lock(cell.fit_key).acquire(timeout=0):
+            if not anew and self._store.has_record(cell.key):
+                return False
+            fitted = self._fitted(cell, distilled, anew=anew)
+            record = self._evaluated(cell, distilled, fitted)
+            self._store.save_record(record)
+            self._release_fit(cell)
+        self._plan.host.notify("harness_run_finished", self._report, record=record)
+        return True
+
+    def _release_fit(self, cell: Cell) -> None:
+        """Drops the weights once every evaluator of the plan has scored them."""
+        siblings = [c for c in self._plan.cells if c.fit_key == cell.fit_key]
+        if all(self._store.has_record(c.key) for c in siblings):
+            self._store.drop_fit(cell.fit_key)
+
+    def _distilled(self, cell: Cell, *, anew: bool) -> Distilled:
+        key = cell.distill_key
+        known = self._store.distilled(key)
+        if known is not None and (not anew or key in self._redone):
+            return known
+        distilled: Distilled = self._stage("distill", cell, lambda: self._distil(cell))
+        self._redone.add(key)
+        return distilled
+
+    def _distil(self, cell: Cell) -> tuple[Distilled, Cost]:
+        arrays = StoredArrays(self._store)
+        seed = derive_seed("distill", cell.distill_seed)
+        context = self._context(cell.distill_key, seed, arrays)
+        task = cell.task.data.sealed()
+        component = cell.distiller.component
+        assert isinstance(component, DistillerComponent)
+        with Meter(context.workdir, context.device) as meter, seeded(seed):
+            data = cell.distiller.instance.distill(task, cell.budget, context)
+            check_distilled(component, data, task, cell.budget)
+            distilled = Distilled(data, meter.cost(arrays.found_seconds))
+        self._store.save_distilled(cell.distill_key, distilled)
+        self._store.drop_workdir(cell.distill_key)
+        return distilled, distilled.cost
+
+    def _fitted(self, cell: Cell, distilled: Distilled, *, anew: bool) -> Fitted:
+        key = cell.fit_key
+        if not anew or key in self._redone:
+            known = self._load_fit(cell)
+            if known is not None:
+                return known
+        fitted: Fitted = self._stage("fit", cell, lambda: self._fit(cell, distilled))
+        self._redone.add(key)
+        return fitted
+
+    def _fit(self, cell: Cell, distilled: Distilled) -> tuple[Fitted, Cost]:
+        seed = derive_seed("fit", cell.distill_seed, cell.fit_seed)
+        context = self._context(cell.fit_key, seed, StoredArrays(self._store))
+        with Meter(context.workdir, context.device) as meter:
+            trained, tuning = self._tune(cell, distilled, context)
+            fitted = Fitted(trained, trained.info, tuning, meter.cost())
+        with atomic_folder(self._store.fit_path(cell.fit_key)) as folder:
+            trained.save(folder / "model")
+            (folder / "fit.json").write_text(_fit_json(fitted))
+        self._store.drop_workdir(cell.fit_key)
+        return fitted, fitted.cost
+
+    def _tune(self, cell: Cell, distilled: Distilled, context: StageContext) -> tuple[Any, Tuning]:
+        """Fits at every rate of the grid and keeps the best on validation, the first of equals."""
+        task = cell.task.data.sealed()
+        student = cell.student.instance
+        best: Any = None
+        best_value = -1.0
+        scores: list[float | None] = []
+        diverged: DivergenceError | None = None
+        chosen = cell.learning_rates[0]
+        for rate in cell.learning_rates:
+            recipe = replace(cell.recipe, learning_rate=rate)
+            try:
+                with seeded(context.seed):
+                    trained = student.fit(task, distilled.data, recipe, context)
+            except DivergenceError as error:
+                diverged = error
+                scores.append(None)
+                continue
+            if len(cell.learning_rates) == 1:
+                return trained, Tuning(cell.learning_rates, (), rate)
+            value = self._score(cell.tuner, trained, cell, "validation", context).value
+            scores.append(value)
+            if value > best_value:
+                best, best_value, chosen = trained, value, rate
+        if best is None:
+            assert diverged is not None
+            raise diverged
+        return best, Tuning(cell.learning_rates, tuple(scores), chosen)
+
+    def _load_fit(self, cell: Cell) -> Fitted | None:
+        folder = self._store.fit_path(cell.fit_key)
+        if not folder.is_dir():
+            return None
+        meta = json.loads((folder / "fit.json").read_bytes())
+        context = self._context(cell.fit_key, 0, StoredArrays(self._store))
+        trained = cell.student.instance.load(folder / "model", cell.task.data.sealed(), context)
+        tuning = Tuning(
+            tuple(meta["tuning"]["grid"]),
+            tuple(meta["tuning"]["validation"]),
+            meta["tuning"]["chosen"],
+        )
+        self._store.drop_workdir(cell.fit_key)
+        return Fitted(trained, StudentInfo(**meta["info"]), tuning, Cost(**meta["cost"]))
+
+    def _evaluated(self, cell: Cell, distilled: Distilled, fitted: Fitted) -> Record:
+        record: Record = self._stage(
+            "evaluate", cell, lambda: self._evaluate(cell, distilled, fitted)
+        )
+        return record
+
+    def _evaluate(self, cell: Cell, distilled: Distilled, fitted: Fitted) -> tuple[Record, Cost]:
+        seed = derive_seed("evaluate", cell.distill_seed, cell.fit_seed)
+        context = self._context(cell.key, seed, StoredArrays(self._store))
+        with Meter(context.workdir, context.device) as meter:
+            score = self._score(cell.evaluator, fitted.trained, cell, "test", context)
+            cost = meter.cost()
+        self._store.drop_workdir(cell.key)
+        costs = Costs(distilled.cost, fitted.cost, cost)
+        return make_record(self._plan, cell, distilled, fitted, score, costs, context.device), cost
+
+    def _score(
+        self,
+        evaluator: Choice,
+        trained: Any,
+        cell: Cell,
+        split: Literal["validation", "test"],
+        context: StageContext,
+    ) -> Score:
+        task = cell.task.data if split == "test" else cell.task.data.sealed()
+        check_capabilities(evaluator.component, evaluator.instance.needs, trained)
+        with seeded(context.seed):
+            score = evaluator.instance.evaluate(trained, task, split, context)
+        check_score(evaluator.component, score, task, split)
+        return score
+
+    def _context(self, key: str, seed: int, arrays: StoredArrays) -> StageContext:
+        return StageContext(
+            seed=seed,
+            workdir=self._store.workdir(key),
+            device=self._options.device,
+            progress=self._progress,
+            cache=arrays,
+            student=self._plan.student,
+        )
+
+    def _stage(self, kind: StageKind, cell: Cell, work: Callable[[], tuple[Any, Cost]]) -> Any:
+        """Runs one stage between its two events; a stage that failed is not tried twice."""
+        key = cell.stage_keys()[kind]
+        if key in self._failed_stages:
+            raise self._failed_stages[key]
+        event = StageEvent(kind, key, cell)
+        self._plan.host.notify("harness_stage_started", self._report, event=event)
+        try:
+            with self._progress.stage(f"{kind} {cell}"):
+                result, cost = work()
+        except StoreError:
+            raise
+        except Exception as error:
+            failed = _StageError(kind, error)
+            self._failed_stages[key] = failed
+            ended = replace(event, error=f"{type(error).__name__}: {error}")
+            self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+            raise failed from error
+        ended = replace(event, cost=cost)
+        self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+        return result
+
+    def _note_failure(self, cell: Cell, failed: _StageError) -> Failure:
+        import traceback
+
+        error = failed.error
+        own = isinstance(error, HarnessError)
+        failure = Failure(
+            key=cell.key,
+            task=cell.task.data.name,
+            distiller=cell.distiller.label,
+            budget=str(cell.budget),
+            student=cell.student.label,
+            evaluator=cell.evaluator.label,
+            distill_seed=cell.distill_seed,
+            fit_seed=cell.fit_seed,
+            stage=failed.kind,
+            error=type(error).__name__,
+            message=str(error),
+            trace="" if own else "".join(traceback.format_exception(error)),
+        )
+        self._store.save_failure(failure)
+        self._report(f"{cell}: {failed.kind} failed: {type(error).__name__}: {error}")
+        return failure
+
+
+def make_record(
+    plan: Plan,
+    cell: Cell,
+    distilled: Distilled,
+    fitted: Fitted,
+    score: Score,
+    costs: Costs,
+    device: str,
+) -> Record:
+    """The document that a finished cell leaves behind."""
+    assert isinstance(cell.distiller.component, DistillerComponent)
+    recipe = {**dataclasses.asdict(cell.recipe), "learning_rate": fitted.tuning.chosen}
+    return Record(
+        key=cell.key,
+        distill_key=cell.distill_key,
+        fit_key=cell.fit_key,
+        suite=plan.suite.name,
+        suite_version=plan.suite.version,
+        protocol=cell.protocol,
+        task=_task_record(cell),
+        distiller=_component_record(cell.distiller),
+        distilled=DistilledRecord(
+            rows=len(distilled.data.rows),
+            bytes=distilled_bytes(distilled),
+            content=distilled_content(distilled),
+            produces=cell.distiller.component.produces,
+            used_splits=tuple(distilled.data.used_splits),
+            report=dict(distilled.data.report),
+        ),
+        budget=str(cell.budget),
+        distill_seed=cell.distill_seed,
+        fit_seed=cell.fit_seed,
+        student=StudentRecord(
+            component=_component_record(cell.student),
+            variant=fitted.info.variant,
+            source=fitted.info.source,
+            parameters=fitted.info.parameters,
+        ),
+        recipe=recipe,
+        tuning=fitted.tuning,
+        evaluator=_component_record(cell.evaluator),
+        main=score.main,
+        metrics={name: float(value) for name, value in score.metrics.items()},
+        items={name: PackedArray.pack(values) for name, values in score.items.items()},
+        costs=costs,
+        provenance=provenance(device),
+    )
+
+
+def distilled_bytes(distilled: Distilled) -> int:
+    """Bytes that training on a set needs: its columns, and soft labels and weights if any."""
+    data = distilled.data
+    table = data.rows.with_format("arrow")[:]
+    arrays = (data.soft_labels, data.weights)
+    return table.nbytes + sum(array.nbytes for array in arrays if array is not None)
+
+
+def distilled_content(distilled: Distilled) -> str:
+    """Content hash of a distilled set."""
+    data = distilled.data
+    arrays: Mapping[str, Any] = {
+        "soft_labels": None if data.soft_labels is None else data.soft_labels.tolist(),
+        "weights": None if data.weights is None else data.weights.tolist(),
+    }
+    return digest({"rows": rows_digest(data.rows), **arrays})
+
+
+def _task_record(cell: Cell) -> TaskRecord:
+    data = cell.task.data
+    return TaskRecord(
+        component=_component_record(cell.task.choice),
+        fingerprint=cell.task.fingerprint,
+        test_fingerprint=cell.task.test_fingerprint,
+        version=data.version,
+        metric=data.metric,
+        source_kind=data.source.kind,
+        source_detail=data.source.detail,
+        rows={split: len(rows) for split, rows in data.splits.items()},
+        label_names=data.label_names,
+    )
+
+
+def _component_record(choice: Choice) -> ComponentRecord:
+    component = choice.component
+    return ComponentRecord(
+        name=component.name,
+        label=choice.label,
+        version=component.version,
+        plugin=component.plugin,
+        distribution=component.distribution,
+        options=dict(choice.options),
+        fingerprint=choice.identity.get("fingerprint", ""),
+    )
+
+
+def _fit_json(fitted: Fitted) -> str:
+    parts = {"info": fitted.info, "tuning": fitted.tuning, "cost": fitted.cost}
+    return json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()})

@@ -1,0 +1,251 @@
+"""Records and artifacts on disk: atomic, locked, found again by key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.context import Arrays
+from harness.errors import StoreError
+from harness.fingerprint import stage_key
+from harness.record import Cost, Record
+from harness.types import DistilledData
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from harness.results import Failure
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A stored distilled set, with its bill."""
+
+    data: DistilledData
+    cost: Cost
+
+
+@dataclass
+class Store:
+    """One results folder.
+
+    `records/KEY.json` and `failures/KEY.json` are meant for git; `artifacts/` (distilled sets,
+    weights in flight, shared arrays, work in progress, locks) is not.
+    """
+
+    root: Path
+
+    def prepare(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            for folder in (self.records, self.failures, self.artifacts / "locks"):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.artifacts / ".gitignore", b"*\n")
+            for folder in (self.records, self.failures):
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(13, "Permission denied", str(folder))
+        except OSError as error:
+            raise StoreError(
+                f"the results folder '{self.root}' cannot be written: {error.strerror}",
+                hint="Choose another with --output.",
+            ) from error
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @property
+    def failures(self) -> Path:
+        return self.root / "failures"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    def record_path(self, key: str) -> Path:
+        return self.records / f"{key}.json"
+
+    def record(self, key: str) -> Record | None:
+        """A finished record; None when there is none, or only a damaged one."""
+        path = self.record_path(key)
+        try:
+            return Record.from_json(path.read_bytes(), where=str(path))
+        except (FileNotFoundError, StoreError):
+            return None
+
+    def has_record(self, key: str) -> bool:
+        return self.record(key) is not None
+
+    def save_record(self, record: Record) -> None:
+        write_atomic(self.record_path(record.key), record.to_json())
+        self.clear_failure(record.key)
+
+    def save_failure(self, failure: Failure) -> None:
+        write_atomic(self.failures / f"{failure.key}.json", failure.to_json())
+
+    def has_failure(self, key: str) -> bool:
+        return (self.failures / f"{key}.json").exists()
+
+    def clear_failure(self, key: str) -> None:
+        (self.failures / f"{key}.json").unlink(missing_ok=True)
+
+    def lock(self, key: str) -> BaseFileLock:
+        """The lock of one stage; the system releases it when its holder dies."""
+        from filelock import FileLock
+
+        return FileLock(self.artifacts / "locks" / f"{key}.lock")
+
+    def workdir(self, key: str) -> Path:
+        """A stage's private folder, which survives a kill."""
+        folder = self.artifacts / "work" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def drop_workdir(self, key: str) -> None:
+        shutil.rmtree(self.artifacts / "work" / key, ignore_errors=True)
+
+    def distilled_path(self, key: str) -> Path:
+        return self.artifacts / "distilled" / key
+
+    def distilled(self, key: str) -> Distilled | None:
+        folder = self.distilled_path(key)
+        return _read_distilled(folder) if folder.is_dir() else None
+
+    def save_distilled(self, key: str, distilled: Distilled) -> None:
+        with atomic_folder(self.distilled_path(key)) as folder:
+            _write_distilled(folder, distilled)
+
+    def fit_path(self, key: str) -> Path:
+        return self.artifacts / "fits" / key
+
+    def drop_fit(self, key: str) -> None:
+        shutil.rmtree(self.fit_path(key), ignore_errors=True)
+
+    def drop_distilled(self, key: str) -> None:
+        shutil.rmtree(self.distilled_path(key), ignore_errors=True)
+
+
+@dataclass
+class StoredArrays:
+    """Arrays that stages share; each is computed once, and its time is charged to every user.
+
+    A method must not look cheap because another one computed its embeddings first, so the
+    seconds of every array that was found instead of computed are added up in `found_seconds`.
+    """
+
+    store: Store
+    found_seconds: float = field(default=0.0)
+
+    def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        """See `harness.context.ArrayCache`."""
+        from safetensors.numpy import load_file, save
+
+        key = stage_key(f"arrays:{name}", inputs)
+        folder = self.store.artifacts / "arrays" / key
+        with self.store.lock(f"arrays-{key}"):
+            if folder.is_dir():
+                meta = json.loads((folder / "meta.json").read_bytes())
+                self.found_seconds += meta["seconds"]
+                return load_file(folder / "arrays.safetensors")
+            found_before = self.found_seconds
+            started = time.monotonic()
+            arrays = dict(compute())
+            seconds = time.monotonic() - started + self.found_seconds - found_before
+            with atomic_folder(folder) as partial:
+                (partial / "arrays.safetensors").write_bytes(save(arrays))
+                meta = {"name": name, "inputs": dict(inputs), "seconds": seconds}
+                (partial / "meta.json").write_bytes(_pretty(meta))
+            return arrays
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, whatever happens."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name only once it is whole. Hold the stage's lock."""
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    for file in partial.rglob("*"):
+        if file.is_file():
+            _sync_file(file)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        _sync_file(path)
+
+
+def _pretty(value: Any) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _write_distilled(folder: Path, distilled: Distilled) -> None:
+    from safetensors.numpy import save
+
+    data = distilled.data
+    data.rows.to_parquet(folder / "rows.parquet")
+    arrays = {
+        name: value
+        for name in ("indices", "soft_labels", "weights")
+        if (value := getattr(data, name)) is not None
+    }
+    (folder / "arrays.safetensors").write_bytes(save(arrays))
+    meta = {
+        "report": dict(data.report),
+        "used_splits": list(data.used_splits),
+        "seconds": distilled.cost.seconds,
+        "peak_bytes": distilled.cost.peak_bytes,
+        "device_peak_bytes": distilled.cost.device_peak_bytes,
+    }
+    (folder / "meta.json").write_bytes(_pretty(meta))
+
+
+def _read_distilled(folder: Path) -> Distilled:
+    import pyarrow.parquet
+    from datasets import Dataset
+    from safetensors.numpy import load_file
+
+    meta = json.loads((folder / "meta.json").read_bytes())
+    data = DistilledData(
+        rows=Dataset(pyarrow.parquet.read_table(folder / "rows.parquet")),
+        report=meta["report"],
+        used_splits=tuple(meta["used_splits"]),
+    )
+    data = replace(data, **load_file(folder / "arrays.safetensors"))
+    return Distilled(data, Cost(meta["seconds"], meta["peak_bytes"], meta["device_peak_bytes"]))

@@ -1,0 +1,219 @@
+"""Suites: the TOML files that own the protocol, and the changes a user makes to one."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.budget import Budget
+from harness.components import Kind, convert
+from harness.errors import UsageError, did_you_mean
+from harness.types import Recipe
+
+CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")
+Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""kind -> component name ('' for every one that has the option) -> option -> value."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One protocol: what runs, on which seeds, with which recipe.
+
+    proxy: the student that distillers may look through; the first student when empty.
+    variants: the variant that a bare family name stands for, such as `bert = "minilm"`.
+    learning_rates: the grid that is tuned on validation, the same for every method.
+    full_steps: steps of the whole-train reference row; 0 means those of the recipe.
+    """
+
+    name: str
+    version: int
+    summary: str
+    tasks: tuple[str, ...]
+    distillers: tuple[str, ...]
+    students: tuple[str, ...]
+    evaluators: tuple[str, ...]
+    budgets: tuple[str, ...]
+    proxy: str = ""
+    references: tuple[str, ...] = ("random", "full")
+    variants: Mapping[str, str] = field(default_factory=dict)
+    distill_seeds: tuple[int, ...] = (0, 1, 2)
+    fit_seeds: tuple[int, ...] = (0,)
+    recipe: Recipe = field(default_factory=Recipe)
+    learning_rates: tuple[float, ...] = (1e-4,)
+    full_steps: int = 0
+    settings: Settings = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "distillers", "students", "evaluators", "budgets"):
+            if not getattr(self, name):
+                raise UsageError(f"suite '{self.name}' names no {name}")
+        for name in ("distill_seeds", "fit_seeds", "learning_rates"):
+            _require_distinct(f"suite '{self.name}': {name}", getattr(self, name))
+        for budget in self.budgets:
+            Budget.parse(budget)
+        _check_recipe(self.recipe, self.learning_rates)
+
+    def chosen_distillers(self) -> tuple[str, ...]:
+        """The distillers to run: the references come first, each once."""
+        return tuple(dict.fromkeys((*self.references, *self.distillers)))
+
+    def options_for(self, kind: Kind, name: str, known: Iterable[str]) -> dict[str, Any]:
+        """The settings that apply to one component: shared ones it knows, then its own."""
+        of_kind = self.settings.get(kind, {})
+        names = set(known)
+        shared = {k: v for k, v in of_kind.get("", {}).items() if k in names}
+        return {**shared, **of_kind.get(name, {})}
+
+    def spec_of(self, kind: Kind, text: str) -> tuple[str, str]:
+        """Splits `NAME[:ARGUMENT]`, with the suite's variant for a bare student family."""
+        name, _, argument = text.partition(":")
+        if kind == "student" and not argument:
+            argument = self.variants.get(name, "")
+        return name, argument
+
+
+def load_suite(path: Path) -> Suite:
+    """Reads a suite's TOML file.
+
+    Raises:
+        UsageError: the file is missing, malformed (with its line), or has unknown keys.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"suite file '{path}' cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite file '{path}' is not valid TOML: {error}") from error
+    try:
+        return _from_document(document, default_name=path.stem)
+    except UsageError as error:
+        raise UsageError(f"suite file '{path}': {error.message}", hint=error.hint) from error
+
+
+def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
+    """Applies `--set KEY=VALUE` changes in order.
+
+    KEY is `recipe.FIELD`, `seeds.distill|fit`, `KIND.OPTION` for every component of that kind
+    that has the option, or `KIND.NAME.OPTION` for one of them.
+
+    Raises:
+        UsageError: a key that nothing answers to, or a value of the wrong type.
+    """
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"'--set {assignment}' has no '='", hint="write --set KEY=VALUE")
+        suite = _with_setting(suite, key.strip(), value.strip())
+    return suite
+
+
+def _with_setting(suite: Suite, key: str, value: str) -> Suite:
+    section, _, rest = key.partition(".")
+    if section == "recipe":
+        return replace(suite, **_recipe_changes(suite.recipe, {rest: value}))
+    if section == "seeds":
+        return replace(suite, **_seed_changes({rest: value}))
+    if section in CONFIGURABLE and rest:
+        name, dot, option = rest.rpartition(".")
+        table = {k: dict(v) for k, v in suite.settings.get(section, {}).items()}
+        table.setdefault(name if dot else "", {})[option] = value
+        return replace(suite, settings={**suite.settings, section: table})
+    known = [f"{kind}.OPTION" for kind in CONFIGURABLE]
+    raise UsageError(
+        f"unknown setting '{key}'",
+        hint=did_you_mean(section, [*CONFIGURABLE, "recipe", "seeds"])
+        + f" Settings are recipe.FIELD, seeds.distill, seeds.fit, {', '.join(known)}.",
+    )
+
+
+def _from_document(document: Mapping[str, Any], *, default_name: str) -> Suite:
+    simple = {
+        f.name: f
+        for f in dataclasses.fields(Suite)
+        if f.name not in {"recipe", "learning_rates", "full_steps", "settings",
+                          "distill_seeds", "fit_seeds"}
+    }  # fmt: skip
+    tables = ("recipe", "seeds", *CONFIGURABLE)
+    _refuse_unknown(document, [*simple, *tables], where="suite")
+    values: dict[str, Any] = {"name": default_name, "version": 1, "summary": ""}
+    for name in simple:
+        if name in document:
+            values[name] = _typed(Suite, name, document[name])
+    values |= _recipe_changes(Recipe(), document.get("recipe", {}))
+    values |= _seed_changes(document.get("seeds", {}))
+    values["settings"] = {k: _settings_table(k, document[k]) for k in CONFIGURABLE if k in document}
+    missing = [n for n in ("tasks", "distillers", "students", "evaluators", "budgets")
+               if n not in values]  # fmt: skip
+    if missing:
+        raise UsageError(f"the keys {', '.join(missing)} are missing")
+    return Suite(**values)
+
+
+def _recipe_changes(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
+    known = [f.name for f in dataclasses.fields(Recipe)]
+    _refuse_unknown(table, [*known, "full_steps"], where="recipe")
+    changes: dict[str, Any] = {}
+    fields = {k: v for k, v in table.items() if k not in {"learning_rate", "full_steps"}}
+    typed = {name: _typed(Recipe, name, value) for name, value in fields.items()}
+    changes["recipe"] = replace(recipe, **typed)
+    if "learning_rate" in table:
+        rates = table["learning_rate"]
+        grid = rates if isinstance(rates, list | str) else [rates]
+        changes["learning_rates"] = convert(grid, tuple[float, ...], where="recipe.learning_rate")
+    if "full_steps" in table:
+        changes["full_steps"] = convert(table["full_steps"], int, where="recipe.full_steps")
+    return changes
+
+
+def _seed_changes(table: Mapping[str, Any]) -> dict[str, Any]:
+    _refuse_unknown(table, ["distill", "fit"], where="seeds")
+    return {
+        f"{name}_seeds": convert(value, tuple[int, ...], where=f"seeds.{name}")
+        for name, value in table.items()
+    }
+
+
+def _settings_table(kind: str, table: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
+        raise UsageError(f"[{kind}] holds one table for each name, such as [{kind}.NAME]")
+    return {name: dict(options) for name, options in table.items()}
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], *, where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where} has no key '{key}'", hint=did_you_mean(key, known))
+
+
+def _typed(owner: type, name: str, value: Any) -> Any:
+    import typing
+
+    return convert(value, typing.get_type_hints(owner)[name], where=name)
+
+
+def _require_distinct(what: str, values: Sequence[Any]) -> None:
+    if not values:
+        raise UsageError(f"{what} is empty")
+    if len(set(values)) != len(values):
+        raise UsageError(f"{what} repeats a value: {list(values)}")
+
+
+def _check_recipe(recipe: Recipe, learning_rates: Sequence[float]) -> None:
+    positive = {
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "max_length": recipe.max_length,
+        "evaluations": recipe.evaluations,
+        "learning_rate": min(learning_rates),
+    }
+    for name, value in positive.items():
+        if value <= 0:
+            raise UsageError(f"recipe.{name} must be positive, got {value}")
+    if not 0 <= recipe.warmup <= 1:
+        raise UsageError(f"recipe.warmup is a share in [0, 1], got {recipe.warmup}")
+    if min(recipe.weight_decay, recipe.clip_norm) < 0:
+        raise UsageError("recipe.weight_decay and recipe.clip_norm cannot be negative")

@@ -1,0 +1,241 @@
+"""The nouns of the flow: what tasks, distillers, students and evaluators give one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from harness.budget import Budget
+from harness.errors import ContractError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+    from harness.context import StageContext
+    from harness.sources import DataLocator
+
+Modality = Literal["text-classification", "instruction", "image-text"]
+Split = Literal["train", "validation", "test"]
+LABEL_COLUMN = "label"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's rows came from: part of the fingerprint, so it holds no local path.
+
+    kind: `folder`, `package`, `hub` or `file`; detail: what was read, with its version.
+    """
+
+    kind: Literal["folder", "package", "hub", "file"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's rows, split once by a fixed rule.
+
+    Every split has the columns `input_columns` and, for classification, an integer column
+    `label` in [0, len(label_names)). `metric` names the evaluator's metric that ranks methods.
+    `splits["test"]` is absent from what distillers and students are given.
+    """
+
+    name: str
+    modality: Modality
+    version: int
+    metric: str
+    input_columns: tuple[str, ...]
+    label_names: tuple[str, ...]
+    splits: Mapping[Split, Dataset]
+    source: DataSource
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> Dataset:
+        return self.splits["train"]
+
+    @property
+    def validation(self) -> Dataset:
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> Dataset:
+        """The reported split.
+
+        Raises:
+            ContractError: this task was sealed for distilling or fitting.
+        """
+        return self.split("test")
+
+    def split(self, name: Split) -> Dataset:
+        """One split by name; a sealed task refuses `test`."""
+        if name not in self.splits:
+            raise ContractError(
+                plugin=f"task '{self.name}'",
+                field="the split in use",
+                expected="train or validation: test is opened once, by the evaluator",
+                got=repr(name),
+            )
+        return self.splits[name]
+
+    def sealed(self) -> TaskData:
+        """The same task without its test split, as distillers and students see it."""
+        return replace(self, splits={k: v for k, v in self.splits.items() if k != "test"})
+
+    def class_counts(self, split: Split = "train") -> list[int]:
+        """Rows of each class in a split, by label."""
+        import numpy as np
+
+        labels = np.asarray(self.split(split)[LABEL_COLUMN])
+        return np.bincount(labels, minlength=len(self.label_names)).tolist()
+
+
+@dataclass(frozen=True)
+class DistilledData:
+    """What a data distiller returns: rows that a student cannot tell from the train split.
+
+    rows: the task's input columns and `label`.
+    indices: [n] positions in the train split, for a selection; None for synthesis.
+    soft_labels: [n, classes] target probabilities; None means the hard `label`.
+    weights: [n] non-negative sample weights; None means equal.
+    report: finite numbers and short strings that the method says about itself.
+    used_splits: the splits the method looked at; `test` is refused.
+    """
+
+    rows: Dataset
+    indices: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    report: Mapping[str, float | int | str] = field(default_factory=dict)
+    used_splits: tuple[Split, ...] = ("train",)
+
+    @classmethod
+    def select(
+        cls,
+        task: TaskData,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        report: Mapping[str, float | int | str] | None = None,
+    ) -> DistilledData:
+        """A selection of train rows, in the order given."""
+        import numpy as np
+
+        chosen = np.asarray(indices, dtype=np.int64)
+        columns = [*task.input_columns, LABEL_COLUMN]
+        rows = task.train.select_columns(columns).select(chosen)
+        return cls(rows=rows, indices=chosen, report=report or {})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every student is trained, whatever it is trained on. Owned by the suite.
+
+    steps: optimiser updates; batch_size: rows an update (the whole set when it is smaller);
+    warmup: share of the steps with a rising rate; clip_norm: 0 turns clipping off;
+    max_length: tokens kept of a row; dtype: autocast type of the forward pass;
+    checkpoint: `last`, or the best of `evaluations` checks on validation.
+    """
+
+    steps: int = 100
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup: float = 0.5
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    max_length: int = 128
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpoint: Literal["last", "validation"] = "last"
+    evaluations: int = 5
+
+
+@dataclass(frozen=True)
+class StudentInfo:
+    """What stands on the board for a student: the resolved variant, its source and size."""
+
+    name: str
+    variant: str
+    source: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluator measured on one split.
+
+    metrics: fractions in [0, 1] by name; main: the metric that ranks.
+    items: per-item arrays of length n, always with `score` in [0, 1] (what paired tests
+    compare); a classifier adds `prediction` and `target`.
+    """
+
+    metrics: Mapping[str, float]
+    main: str
+    items: Mapping[str, np.ndarray]
+
+    @property
+    def value(self) -> float:
+        return self.metrics[self.main]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Finds its data and splits it. Options are the fields of the implementing dataclass."""
+
+    def load(self, locator: DataLocator) -> TaskData: ...
+
+
+@runtime_checkable
+class Distiller(Protocol):
+    """Turns a task's train split and a budget into `DistilledData`.
+
+    Options are the fields of the implementing dataclass. A field `proxy: str = ""` left empty
+    is filled with the suite's proxy student. Everything random comes from the context.
+    """
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData: ...
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A fitted student; offers the capabilities that evaluators need, `predict` for one."""
+
+    info: StudentInfo
+
+    def save(self, folder: Path) -> None:
+        """Writes weights as safetensors, and whatever else `Student.load` needs."""
+
+
+@runtime_checkable
+class Predictor(Trained, Protocol):
+    def predict(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
+        """Class probabilities, [n, classes], in the order of `rows`."""
+
+
+@runtime_checkable
+class Student(Protocol):
+    """A model family; the variant and other options are fields of the implementing dataclass."""
+
+    def fingerprint(self) -> str:
+        """What the initial weights are: package and version, hub id and revision, or hash."""
+
+    def fit(
+        self, task: TaskData, data: DistilledData, recipe: Recipe, context: StageContext
+    ) -> Trained:
+        """Trains a fresh student; the same inputs and context seed give the same weights."""
+
+    def load(self, folder: Path, task: TaskData, context: StageContext) -> Trained:
+        """Reads back what `Trained.save` wrote."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Scores a trained student on one split of a task."""
+
+    needs: ClassVar[tuple[str, ...]]
+    """Methods that the trained student must offer, such as `predict`."""
+
+    def evaluate(
+        self, trained: Any, task: TaskData, split: Split, context: StageContext
+    ) -> Score: ...
