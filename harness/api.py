@@ -85,18 +85,46 @@ def bench(
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
     """
+    planned, store = plan(
+        suite, distillers=distillers, students=students, tasks=tasks, evaluators=evaluators,
+        budgets=budgets, seeds=seeds, settings=settings, data_dir=data_dir, output=output,
+        plugins=plugins, report=report,
+    )  # fmt: skip
+    job = make_job(
+        planned.suite, output=store.root, data_dir=data_dir, plugins=plugins, rerun=rerun,
+        fail_fast=fail_fast, device=device, jobs=jobs, threads=threads,
+    )  # fmt: skip
+    outcome = execute(planned, job, executor, progress or SilentProgress(), report)
+    return BenchResult(planned, outcome, results_of(planned, store.root), store.root)
+
+
+def plan(
+    suite: str | Path | Suite = DEFAULT_SUITE,
+    *,
+    distillers: Sequence[str] = (),
+    students: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    evaluators: Sequence[str] = (),
+    budgets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    settings: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    output: str | Path | None = None,
+    plugins: Sequence[str] = (),
+    report: Report = lambda text: None,
+) -> tuple[Plan, Store]:
+    """The plan that `bench` would carry out, and the store it would use; computes nothing.
+
+    Raises:
+        UsageError: the request names something unknown or impossible.
+        MissingDependencyError: data or a package is not here.
+    """
     host = PluginHost.discover(plugins)
     chosen = choose_suite(
         host, suite, distillers=distillers, students=students, tasks=tasks,
         evaluators=evaluators, budgets=budgets, seeds=seeds, settings=settings,
     )  # fmt: skip
-    plan = build_plan(chosen, host, _locator(data_dir), report)
-    job = make_job(
-        chosen, output=output, data_dir=data_dir, plugins=plugins, rerun=rerun,
-        fail_fast=fail_fast, device=device, jobs=jobs, threads=threads,
-    )  # fmt: skip
-    outcome = execute(plan, job, executor, progress or SilentProgress(), report)
-    return BenchResult(plan, outcome, results_of(plan, job.output), job.output)
+    return build_plan(chosen, host, _locator(data_dir), report), Store(_output(output, chosen))
 
 
 def distill(
@@ -134,15 +162,15 @@ def distill(
         budgets=[budget] if budget else (), seeds=[seed], settings=settings,
     )  # fmt: skip
     chosen = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
-    plan = build_plan(chosen, host, _locator(data_dir), report)
+    planned = build_plan(chosen, host, _locator(data_dir), report)
     folder = Path(export)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"'{folder}' is not empty", hint="Name a new folder with --out.")
     set_threads(threads)
     store = Store(_output(output, chosen))
     options = RunOptions(device=resolve_device(device))
-    cell = plan.cells[0]
-    distilled = Runner(plan, store, options, progress, report).distil(cell)
+    cell = planned.cells[0]
+    distilled = Runner(planned, store, options, progress, report).distil(cell)
     export_distilled(folder, cell, distilled)
     return DistillResult(distilled, cell.distill_key, folder)
 
@@ -199,7 +227,7 @@ def find_suite(host: PluginHost, name: str | Path) -> Suite:
 def make_job(
     suite: Suite,
     *,
-    output: str | Path | None,
+    output: Path,
     data_dir: str | Path | None,
     plugins: Sequence[str],
     rerun: Rerun,
@@ -215,7 +243,7 @@ def make_job(
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
     return Job(
         suite=suite,
-        output=_output(output, suite),
+        output=output,
         data_dir=Path(data_dir) if data_dir is not None else None,
         plugins=tuple(plugins),
         options=RunOptions(rerun=rerun, fail_fast=fail_fast, device=resolve_device(device)),
@@ -224,15 +252,15 @@ def make_job(
     )
 
 
-def execute(plan: Plan, job: Job, executor: str, progress: Progress, report: Report) -> Outcome:
+def execute(planned: Plan, job: Job, executor: str, progress: Progress, report: Report) -> Outcome:
     """Runs what the plan lacks with the named executor."""
-    component = plan.host.registry.find("executor", executor)
-    return resolve(component, "", {}).instance.run(plan, job, progress, report)
+    component = planned.host.registry.find("executor", executor)
+    return resolve(component, "", {}).instance.run(planned, job, progress, report)
 
 
-def results_of(plan: Plan, output: Path) -> Results:
+def results_of(planned: Plan, output: Path) -> Results:
     """The results of one plan's cells."""
-    return load_records(output, missing_ok=True).only([cell.key for cell in plan.cells])
+    return load_records(output, missing_ok=True).only([cell.key for cell in planned.cells])
 
 
 def exit_code(outcome: Outcome) -> int:

@@ -84,15 +84,18 @@ class Budget:
         A class with fewer rows than its even share gives all it has, and the rest is shared
         among the others, so the sum is always `total(class_counts)`.
         """
-        shares = [0] * len(class_counts)
         left = self.total(class_counts)
+        shares = [0] * len(class_counts)
         open_classes = [c for c, count in enumerate(class_counts) if count > 0]
-        while left > 0:
+        while open_classes:
             even, extra = divmod(left, len(open_classes))
-            for position, label in enumerate(open_classes):
-                wanted = even + (1 if position < extra else 0)
-                taken = min(wanted, class_counts[label] - shares[label])
-                shares[label] += taken
-                left -= taken
-            open_classes = [c for c in open_classes if shares[c] < class_counts[c]]
+            short = [c for c in open_classes if class_counts[c] <= even]
+            for c in short:
+                shares[c] = class_counts[c]
+                left -= class_counts[c]
+            open_classes = [c for c in open_classes if c not in short]
+            if not short:
+                for position, c in enumerate(open_classes):
+                    shares[c] = even + (position < extra)
+                break
         return shares

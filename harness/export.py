@@ -17,9 +17,11 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
     Soft labels and weights become the columns `soft_label` and `weight`; a selection keeps its
     positions in the train split as `train_index`.
     """
+    import pyarrow.parquet
+
     rows = _all_columns(distilled)
     with atomic_folder(folder) as partial:
-        rows.to_parquet(partial / "data.parquet")
+        pyarrow.parquet.write_table(rows.with_format("arrow")[:], partial / "data.parquet")
         with (partial / "data.jsonl").open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

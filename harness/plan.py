@@ -18,7 +18,7 @@ from harness.components import (
     resolve,
 )
 from harness.contracts import check_task
-from harness.errors import UsageError, did_you_mean
+from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.fingerprint import digest, rows_digest, stage_key, task_fingerprint
 from harness.plugins import PluginHost
 from harness.sources import DataLocator
@@ -125,7 +125,7 @@ def build_plan(
     evaluators = [_choice(suite, host, "evaluator", text) for text in suite.evaluators]
     cells = tuple(_cells(suite, host, tasks, distillers, students, evaluators))
     plan = Plan(suite, host, cells)
-    host.gather("harness_plan", report, plan=plan)
+    host.gather("harness_plan", report, let_through=(HarnessError,), plan=plan)
     return plan
 
 

@@ -106,12 +106,18 @@ class PluginHost:
 
         Args:
             extra: module names, or paths of one-file plugins.
+
+        Raises:
+            UsageError: an extra plugin, which was asked for by name, was refused.
         """
         host = cls()
         for source in installed_plugins():
             host.add(source)
         for module in extra:
+            refused_before = len(host.broken)
             host.add(_module_source(module))
+            for broken in host.broken[refused_before:]:
+                raise UsageError(f"plugin '{module}' was refused: {broken.reason}")
         return host
 
     def add(self, source: PluginSource) -> None:
@@ -141,12 +147,24 @@ class PluginHost:
             except Exception as error:
                 on_error(f"plugin '{name}' failed in {hook}: {_one_line(error)}")
 
-    def gather(self, hook: str, on_error: Callable[[str], None], **arguments: Any) -> list[Any]:
-        """Results of a hook from every plugin that answers; a failing one is reported."""
+    def gather(
+        self,
+        hook: str,
+        on_error: Callable[[str], None],
+        *,
+        let_through: tuple[type[Exception], ...] = (),
+        **arguments: Any,
+    ) -> list[Any]:
+        """Results of a hook from every plugin that answers; a failing one is reported.
+
+        Errors of the types in `let_through` are the plugin's answer and are raised.
+        """
         results: list[Any] = []
         for name, call in self._callers(hook):
             try:
                 results.extend(call(**arguments))
+            except let_through:
+                raise
             except Exception as error:
                 on_error(f"plugin '{name}' failed in {hook}: {_one_line(error)}")
         return results

@@ -35,9 +35,11 @@ class Problem:
 class Failure:
     """A cell of the plan that did not become a record.
 
-    key: of the evaluate stage, as the record's would be. task, distiller, student and
-    evaluator are labels such as `bert:minilm`. error: the exception's type; message: its text; trace: where it
-    happened, for errors that are not the harness's own.
+    key: of the evaluate stage, as the record's would be.
+    task, distiller, student, evaluator: labels such as `bert:minilm`, as in a record.
+    stage: `unknown` when the process died in the middle.
+    error: the exception's type; message: its text; trace: where it happened, for errors that
+    are not the harness's own.
     """
 
     key: str

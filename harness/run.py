@@ -433,11 +433,25 @@ def make_record(
 
 
 def distilled_bytes(distilled: Distilled) -> int:
-    """Bytes that training on a set needs: its columns, and soft labels and weights if any."""
+    """Bytes that training on a set needs: values, and soft labels and weights if any.
+
+    A text counts its UTF-8 bytes and a number its width, so that the size does not depend on
+    how a table happens to lie in memory.
+    """
     data = distilled.data
     table = data.rows.with_format("arrow")[:]
     arrays = (data.soft_labels, data.weights)
-    return table.nbytes + sum(array.nbytes for array in arrays if array is not None)
+    columns = sum(_column_bytes(table.column(name)) for name in table.column_names)
+    return columns + sum(array.nbytes for array in arrays if array is not None)
+
+
+def _column_bytes(column: Any) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_primitive(column.type):
+        return len(column) * column.type.bit_width // 8
+    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
 
 
 def distilled_content(distilled: Distilled) -> str:

@@ -216,10 +216,11 @@ def _pretty(value: Any) -> bytes:
 
 
 def _write_distilled(folder: Path, distilled: Distilled) -> None:
+    import pyarrow.parquet
     from safetensors.numpy import save
 
     data = distilled.data
-    data.rows.to_parquet(folder / "rows.parquet")
+    pyarrow.parquet.write_table(data.rows.with_format("arrow")[:], folder / "rows.parquet")
     arrays = {
         name: value
         for name in ("indices", "soft_labels", "weights")

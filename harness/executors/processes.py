@@ -97,7 +97,9 @@ def _follow(workers: list[BaseProcess], due: list[Cell], store: Store, progress:
 
 def _outcome(plan: Plan, due: list[Cell], store: Store) -> Outcome:
     computed = [cell for cell in due if store.has_record(cell.key)]
-    failed = {failure.key: failure for failure in load_records(store.root, missing_ok=True).failures}
+    failed = {
+        failure.key: failure for failure in load_records(store.root, missing_ok=True).failures
+    }
     lost = [cell for cell in due if not store.has_record(cell.key)]
     return Outcome(
         computed=len(computed),

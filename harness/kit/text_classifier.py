@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class TextClassifier:
     def pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
+    @property
+    def _has_segments(self) -> bool:
+        known_to_model = "token_type_ids" in inspect.signature(self.model.forward).parameters
+        return known_to_model and "token_type_ids" in self.tokenizer.model_input_names
+
     def encode(self, rows: Dataset, context: StageContext | None = None) -> EncodedRows:
         """Token ids of the rows' input columns, truncated to `max_length`, without padding."""
         starts: Any = range(0, len(rows), _ROWS_AT_ONCE)
@@ -87,9 +93,11 @@ class TextClassifier:
                 truncation=True,
                 max_length=self.max_length,
                 return_attention_mask=False,
+                return_token_type_ids=self._has_segments,
             )
             ids.extend(np.asarray(row, dtype=np.int32) for row in encoded["input_ids"])
-            types.extend(np.asarray(row, np.int32) for row in encoded.get("token_type_ids", ()))
+            if self._has_segments:
+                types.extend(np.asarray(row, np.int32) for row in encoded["token_type_ids"])
         side = "left" if self.tokenizer.padding_side == "left" else "right"
         return EncodedRows(ids=tuple(ids), type_ids=tuple(types) or None, side=side)
 
@@ -123,8 +131,9 @@ class TextClassifier:
         `max_length` travels as the tokenizer's `model_max_length`.
         """
         self.tokenizer.model_max_length = self.max_length
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def _map(
         self,
@@ -189,6 +198,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No bars and no warnings of transformers inside the block; its settings come back after."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _ensure_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

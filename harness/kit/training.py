@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW
 
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
 from harness.kit.batching import EncodedRows, group_overhead, length_groups, sample_batches
-from harness.kit.compact_embedding import CompactEmbedding
+from harness.kit.compact_embedding import EmbeddingSwap, compactable
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import Recipe
@@ -32,35 +34,193 @@ def train_classifier(
     *,
     validation: Validation | None = None,
 ) -> None:
-    """Trains in place for `recipe.steps` updates, with dropout on, and leaves dropout off.
+    """Trains in place for `recipe.steps` updates with dropout on; leaves the model in eval mode.
 
-    The loss of a batch is sum_i w_i CE_i / sum_i w_i; rows of weight 0 are left out.
+    The loss of a batch is sum_i w_i CE_i / sum_i w_i; rows of weight 0 are left out. The same
+    context seed gives the same weights, bit for bit on a CPU with the same number of threads.
 
     Args:
         targets: [n, classes] target probabilities.
         weights: [n] non-negative.
-        validation: a score, higher is better; asked `recipe.evaluations` times when
-            `recipe.checkpoint` is `validation`, and the best weights, the earliest among
-            equals, are kept.
+        validation: a score of the model as it stands, higher is better. With the recipe's
+            checkpoint `validation` it is asked `recipe.evaluations` times, evenly spaced, and
+            the best weights, the earliest among equals, are kept.
 
     Raises:
-        HarnessError: the loss or the gradient is no longer finite.
+        UsageError: no row has a positive weight, or there is nothing to choose a checkpoint by.
+        HarnessError: the loss or the gradient stopped being finite.
     """
     kept = np.flatnonzero(weights > 0)
     if len(kept) == 0:
-        raise UsageError("every training row has weight 0")
-    model, device = classifier.model, classifier.device
-    encoded = encoded.take(kept)
-    goals = torch.from_numpy(np.asarray(targets[kept], dtype=np.float32)).to(device)
-    shares = torch.from_numpy(np.asarray(weights[kept], dtype=np.float32)).to(device)
-    embedding = CompactEmbedding.of(model, [*encoded.ids, np.array([classifier.pad_id])])
-    optimizer = build_optimizer(model, recipe.learning_rate, recipe.weight_decay)
-    keeper = _Keeper(model, validation, _check_steps(recipe)) if validation else None
+        raise UsageError("no training row has a positive weight")
+    if recipe.checkpoint == "validation" and validation is None:
+        raise UsageError("the recipe chooses its checkpoint on validation, but none was given")
+    rows = encoded.take(kept)
+    goals, shares = _tensors(classifier, targets[kept], weights[kept])
+    model = classifier.model
+    swap = compactable(model, rows.ids, classifier.pad_id)
+    keeper = _BestWeights(model, validation) if recipe.checkpoint == "validation" else None
+    checks = check_steps(recipe)
     batches = sample_batches(
-        len(encoded), recipe.batch_size, recipe.steps, context.numpy_generator("batches")
+        len(rows), recipe.batch_size, recipe.steps, context.numpy_generator("batches")
     )
-    model.train()
-    with seeded(context.seed_for("dropout")), embedding:
+    with seeded(context.seed_for("dropout")), swap.compact() if swap else nullcontext():
+        optimizer = build_optimizer(model, recipe.learning_rate, recipe.weight_decay)
+        model.train()
         for step, batch in enumerate(context.track(batches, "training", total=recipe.steps)):
-            ...
-    model.eval()
+            loss = accumulate_gradient(classifier, rows, batch, goals, shares, recipe.dtype)
+            _update(model, optimizer, loss, step, recipe, swap)
+            if keeper is not None and step + 1 in checks:
+                with swap.dense() if swap else nullcontext():
+                    keeper.check()
+        model.eval()
+    if keeper is not None:
+        keeper.restore()
+
+
+def accumulate_gradient(
+    classifier: TextClassifier,
+    rows: EncodedRows,
+    batch: np.ndarray,
+    goals: Tensor,
+    shares: Tensor,
+    dtype: str = "float32",
+) -> Tensor:
+    """Adds the gradient of a batch's loss to `.grad`, one group of similar lengths at a time.
+
+    Without dropout it equals the gradient of the batch padded to its longest row.
+
+    Args:
+        batch: row indices.
+        goals: [n, classes] target probabilities; shares: [n] sample weights.
+
+    Returns:
+        The loss sum_i w_i CE_i / sum_i w_i over the batch, a scalar without graph.
+    """
+    device = classifier.device
+    total = shares[torch.from_numpy(batch).to(device)].sum()
+    loss = torch.zeros((), dtype=goals.dtype, device=device)
+    lengths = rows.lengths[batch]
+    for group in length_groups(lengths, MICRO_BATCH_ROWS, overhead=group_overhead(device)):
+        members = batch[group]
+        chosen = torch.from_numpy(members).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            logits = classifier.model(**rows.pad(members, classifier.pad_id, device)).logits
+        losses = functional.cross_entropy(logits.to(goals.dtype), goals[chosen], reduction="none")
+        part = (losses * shares[chosen]).sum() / total
+        part.backward()
+        loss += part.detach()
+    return loss
+
+
+def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
+    """AdamW over the trained parameters; biases and the parameters of norm layers do not decay."""
+    decayed, exempt = decay_groups(model)
+    parameters = dict(model.named_parameters())
+    groups = [
+        {"params": [parameters[name] for name in decayed], "weight_decay": weight_decay},
+        {"params": [parameters[name] for name in exempt], "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+def decay_groups(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the trained parameters with and without weight decay.
+
+    A norm layer is known by its module's type, not by its parameter's name: GPT-2 calls its
+    norms `ln_1`, which a search for "LayerNorm" misses.
+    """
+    exempt = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if _is_norm(module) or name == "bias" or name.endswith("_bias")
+    }
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [n for n in trained if n not in exempt], [n for n in trained if n in exempt]
+
+
+def schedule(step: int, recipe: Recipe) -> float:
+    """The factor on the learning rate at update `step`, counted from 0.
+
+    It rises linearly from 0 over the first `warmup` share of the steps, then falls to 0 as a
+    line or as half a cosine (Loshchilov and Hutter 2017, equation 5), or stays at 1.
+    """
+    warmup = round(recipe.warmup * recipe.steps)
+    if step < warmup:
+        return step / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup)
+    if recipe.schedule == "linear":
+        return 1.0 - progress
+    if recipe.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0
+
+
+def check_steps(recipe: Recipe) -> set[int]:
+    """After how many updates validation is asked: evenly spaced, the last one included."""
+    return {
+        max(1, round(recipe.steps * (check + 1) / recipe.evaluations))
+        for check in range(recipe.evaluations)
+    }
+
+
+class _BestWeights:
+    """Remembers the weights with the best validation score."""
+
+    def __init__(self, model: nn.Module, validation: Validation | None) -> None:
+        assert validation is not None
+        self._model = model
+        self._validation = validation
+        self._best = -math.inf
+        self._weights: dict[str, Tensor] = {}
+
+    def check(self) -> None:
+        score = self._validation()
+        if score > self._best:
+            self._best = score
+            self._weights = {k: v.detach().clone() for k, v in self._model.state_dict().items()}
+
+    def restore(self) -> None:
+        self._model.load_state_dict(self._weights)
+
+
+def _update(
+    model: nn.Module,
+    optimizer: AdamW,
+    loss: Tensor,
+    step: int,
+    recipe: Recipe,
+    swap: EmbeddingSwap | None,
+) -> None:
+    """Clips, sets the scheduled rate, steps and clears the gradients."""
+    rate = recipe.learning_rate * schedule(step, recipe)
+    norm = loss
+    if recipe.clip_norm > 0:
+        norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        raise HarnessError(
+            f"training diverged at step {step + 1} with learning rate {rate:g}",
+            hint="Lower the recipe's learning_rate, or raise its warmup.",
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if swap is not None:
+        swap.decay(1.0 - rate * recipe.weight_decay)
+
+
+def _tensors(
+    classifier: TextClassifier, targets: np.ndarray, weights: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(classifier.model.dtype, torch.float32)
+    return (
+        torch.from_numpy(targets).to(classifier.device, dtype),
+        torch.from_numpy(weights).to(classifier.device, dtype),
+    )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    known = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
+    return isinstance(module, known) or type(module).__name__.endswith("Norm")

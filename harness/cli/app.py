@@ -1,0 +1,53 @@
+"""Puts the commands together, the project's own and those that plugins add."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import harness
+from harness.cli.console import warn, warn_of_broken
+from harness.cli.inspecting import doctor, ls, plugins, show
+from harness.cli.leaderboard import leaderboard
+from harness.cli.running import bench, distill, plan
+from harness.plugins import PluginHost
+
+_EPILOG = "Start with: harness bench --distiller k-means,herding --student bert"
+
+
+def make_app(host: PluginHost) -> typer.Typer:
+    """The command line with every plugin's commands."""
+    app = typer.Typer(
+        name="harness",
+        help="Which distillation method gives the most on your task and your student,"
+        " and is the difference real?",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for command in (bench, plan, distill, ls, show, leaderboard, plugins, doctor):
+        app.command()(command)
+    host.gather("harness_register_commands", warn, app=app)
+    warn_of_broken(host.broken)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(harness.__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; works anywhere on the line.")
+    ] = False,
+) -> None:
+    del version, debug

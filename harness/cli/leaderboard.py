@@ -1,0 +1,90 @@
+"""`leaderboard`: rank the records of a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.console import data_console, log_console, warn
+
+if TYPE_CHECKING:
+    from harness.leaderboard.board import Board
+    from harness.plugins import PluginHost
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = Path("results/quickstart"),
+    format: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json")] = (
+        "terminal"
+    ),
+    out: Annotated[Path | None, typer.Option("--out", help="Write to a file.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Fail when this file differs from the board.")
+    ] = None,
+    cost: Annotated[
+        bool, typer.Option("--cost/--no-cost", help="With timings, memory and machine, or not.")
+    ] = True,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Mix protocols and versions, and say so.")
+    ] = False,
+) -> None:
+    """Rank the records of a results folder.
+
+    With --check the board is made anew and compared with a committed file.
+    """
+    from harness.api import load_results
+    from harness.plugins import PluginHost
+
+    host = PluginHost.discover()
+    results = load_results(folder)
+    for problem in results.problems:
+        warn(problem.reason)
+    board = results.board(allow_mixed=allow_mixed)
+    if check is not None:
+        _check(host, board, check, format, cost=cost)
+    elif out is not None:
+        from harness.store import write_atomic
+
+        write_atomic(out, render(host, board, format, cost=cost).encode())
+    else:
+        print_board(host, board, format, cost=cost)
+
+
+def render(host: PluginHost, board: Board, format: str, *, cost: bool = True) -> str:
+    """The board as text in a registered format."""
+    from harness.components import option_names, resolve
+
+    board = board.with_columns(host.gather("harness_leaderboard_columns", warn, board=board))
+    component = host.registry.find("format", format)
+    options = {"cost": cost} if "cost" in option_names(component) else {}
+    text: str = resolve(component, "", options).instance.render(board)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def print_board(host: PluginHost, board: Board, format: str, *, cost: bool = True) -> None:
+    """Prints to stdout; the terminal format uses the terminal's width and colours."""
+    console = data_console()
+    if format == "terminal" and console.is_terminal:
+        from harness.leaderboard.terminal import print_tables
+
+        print_tables(board, console, cost=cost)
+        return
+    typer.echo(render(host, board, format, cost=cost), nl=False)
+
+
+def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:
+    from harness.errors import UsageError
+    from harness.leaderboard.check import differences
+
+    try:
+        committed = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {error.strerror}") from error
+    found = differences(committed, render(host, board, format, cost=cost))
+    if found:
+        typer.echo(found, nl=False)
+        log_console().print(f"{path} is not the board of these records", style="red", markup=False)
+        raise typer.Exit(1)
+    log_console().print(f"{path} is the board of these records", markup=False)

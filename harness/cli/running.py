@@ -1,0 +1,300 @@
+"""`bench`, `plan` and `distill`: the commands that do the work."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.console import (
+    data_console,
+    log_console,
+    print_json,
+    shown_progress,
+    split_list,
+    warn,
+)
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.store import Store
+
+INTERRUPTED = 130
+
+
+class RerunChoice(StrEnum):
+    missing = "missing"
+    failed = "failed"
+    always = "always"
+    never = "never"
+
+
+SuiteArgument = Annotated[
+    str, typer.Argument(metavar="[SUITE]", help="A suite's name, or the path of a TOML file.")
+]
+Distillers = Annotated[
+    list[str] | None,
+    typer.Option("--distiller", "-d", help="Methods, instead of the suite's (a,b or repeated)."),
+]
+Students = Annotated[
+    list[str] | None, typer.Option("--student", "-s", help="Students: NAME[:VARIANT].")
+]
+Tasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Tasks: NAME or jsonl:PATH.")]
+Evaluators = Annotated[list[str] | None, typer.Option("--evaluator", "-e", help="Evaluators.")]
+Budgets = Annotated[
+    list[str] | None, typer.Option("--budget", help="Budgets: 20/class, 200rows or 1%.")
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="Distilling seeds, such as 0,1,2.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as recipe.steps=50."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="HARNESS_DATA", help="Folder with one folder a task."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Results folder. [results/SUITE]")
+]
+Plugin = Annotated[
+    list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
+]
+ExecutorName = Annotated[str, typer.Option("--executor", help="in-process, processes, ...")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Workers of the executor.")]
+Rerun = Annotated[RerunChoice, typer.Option("--rerun", help="Which cells to compute.")]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed cell, or not.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps, ...")]
+Threads = Annotated[int, typer.Option("--threads", help="Threads of a worker; 0: torch's choice.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def bench(
+    suite: SuiteArgument = "quickstart",
+    distiller: Distillers = None,
+    student: Students = None,
+    task: Tasks = None,
+    evaluator: Evaluators = None,
+    budget: Budgets = None,
+    seeds: Seeds = "",
+    setting: Settings = None,
+    data_dir: DataDir = None,
+    output: Output = None,
+    plugin: Plugin = None,
+    executor: ExecutorName = "in-process",
+    jobs: Jobs = 1,
+    rerun: Rerun = RerunChoice.missing,
+    fail_fast: FailFast = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Run methods under one protocol and print the leaderboard.
+
+    The rows random and full are always there. The same command again goes on where it stopped.
+    """
+    from harness import api
+
+    if dry_run:
+        plan(suite, distiller, student, task, evaluator, budget, seeds, setting, data_dir, output,
+             plugin, json)  # fmt: skip
+        return
+    try:
+        with shown_progress() as progress:
+            result = api.bench(
+                suite,
+                distillers=split_list(distiller),
+                students=split_list(student),
+                tasks=split_list(task),
+                evaluators=split_list(evaluator),
+                budgets=split_list(budget),
+                seeds=_parse_seeds(seeds),
+                settings=setting or [],
+                data_dir=data_dir,
+                output=output,
+                plugins=plugin or [],
+                executor=executor,
+                jobs=jobs,
+                rerun=rerun.value,
+                fail_fast=fail_fast,
+                device=device,
+                threads=threads,
+                progress=progress,
+                report=warn,
+            )
+    except KeyboardInterrupt:
+        log_console().print("interrupted; the same command goes on from here", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
+    _print_bench(result, as_json=json)
+    raise typer.Exit(api.exit_code(result.outcome))
+
+
+def plan(
+    suite: SuiteArgument = "quickstart",
+    distiller: Distillers = None,
+    student: Students = None,
+    task: Tasks = None,
+    evaluator: Evaluators = None,
+    budget: Budgets = None,
+    seeds: Seeds = "",
+    setting: Settings = None,
+    data_dir: DataDir = None,
+    output: Output = None,
+    plugin: Plugin = None,
+    json: AsJson = False,
+) -> None:
+    """Show what a bench would do: cells, stages, what is done, what the rest may cost."""
+    from harness import api
+
+    planned, store = api.plan(
+        suite,
+        distillers=split_list(distiller),
+        students=split_list(student),
+        tasks=split_list(task),
+        evaluators=split_list(evaluator),
+        budgets=split_list(budget),
+        seeds=_parse_seeds(seeds),
+        settings=setting or [],
+        data_dir=data_dir,
+        output=output,
+        plugins=plugin or [],
+        report=warn,
+    )
+    if json:
+        print_json(_plan_json(planned, store))
+    else:
+        _print_plan(planned, store)
+
+
+def distill(
+    out: Annotated[Path, typer.Option("--out", help="New folder for the distilled set.")],
+    distiller: Annotated[str, typer.Option("--distiller", "-d", help="The method.")],
+    suite: SuiteArgument = "quickstart",
+    task: Annotated[str, typer.Option("--task", "-t", help="The task.")] = "",
+    budget: Annotated[str, typer.Option("--budget", help="20/class, 200rows or 1%.")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="The distilling seed.")] = 0,
+    setting: Settings = None,
+    data_dir: DataDir = None,
+    output: Output = None,
+    plugin: Plugin = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json: AsJson = False,
+) -> None:
+    """Distil one set and write it as JSONL and Parquet, with a card that says how it was made."""
+    from harness import api
+
+    with shown_progress() as progress:
+        result = api.distill(
+            distiller,
+            suite=suite,
+            task=task,
+            budget=budget,
+            seed=seed,
+            settings=setting or [],
+            data_dir=data_dir,
+            output=output,
+            export=out,
+            device=device,
+            threads=threads,
+            plugins=plugin or [],
+            progress=progress,
+            report=warn,
+        )
+    data = result.distilled.data
+    if json:
+        print_json(
+            {
+                "folder": str(result.folder),
+                "key": result.key,
+                "rows": len(data.rows),
+                "seconds": result.distilled.cost.seconds,
+                "report": dict(data.report),
+            }
+        )
+    else:
+        seconds = result.distilled.cost.seconds
+        data_console().print(f"{len(data.rows)} rows in {result.folder} ({seconds:.1f} s)")
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"--seeds takes whole numbers such as 0,1,2, got '{text}'") from error
+
+
+def _print_bench(result: Any, *, as_json: bool) -> None:
+    from harness.cli.leaderboard import print_board
+
+    outcome = result.outcome
+    log = log_console()
+    log.print(
+        f"{outcome.computed} computed, {outcome.reused} found, {len(outcome.failures)} failed"
+        f" in {result.output}",
+        markup=False,
+    )
+    if len(result.results):
+        print_board(result.plan.host, result.results.board(), "json" if as_json else "terminal")
+    for failure in result.results.failures:
+        log.print(
+            f"failed: {failure.distiller} {failure.budget} → {failure.student} on {failure.task}"
+            f" ({failure.stage}): {failure.message}",
+            markup=False,
+            style="red",
+        )
+
+
+def _plan_json(planned: Plan, store: Store) -> dict[str, Any]:
+    missing = {cell.key for cell in planned.missing(store)}
+    return {
+        "suite": planned.suite.name,
+        "output": str(store.root),
+        "cells": [
+            {
+                "key": cell.key,
+                "task": cell.task.data.name,
+                "distiller": cell.distiller.label,
+                "budget": str(cell.budget),
+                "distill_seed": cell.distill_seed,
+                "fit_seed": cell.fit_seed,
+                "student": cell.student.label,
+                "evaluator": cell.evaluator.label,
+                "done": cell.key not in missing,
+            }
+            for cell in planned.cells
+        ],
+    }
+
+
+def _print_plan(planned: Plan, store: Store) -> None:
+    from rich.table import Table
+
+    from harness.plan import expected_seconds
+    from harness.results import load_records
+
+    missing = planned.missing(store)
+    open_keys = {cell.key for cell in missing}
+    table = Table("task", "distiller", "budget", "student", "evaluator", "cells", "done")
+    rows: dict[tuple[str, ...], list[bool]] = {}
+    for cell in planned.cells:
+        row = (cell.task.data.name, cell.distiller.label, str(cell.budget), cell.student.label,
+               cell.evaluator.label)  # fmt: skip
+        rows.setdefault(row, []).append(cell.key not in open_keys)
+    for row, done in rows.items():
+        table.add_row(*row, str(len(done)), str(sum(done)))
+    console = data_console()
+    console.print(table)
+    counts = planned.stage_counts(missing)
+    console.print(
+        f"{len(planned.cells)} cells, {len(missing)} to do: {counts['distill']} distilled sets,"
+        f" {counts['fit']} fits, {counts['evaluate']} evaluations"
+    )
+    forecast = expected_seconds(missing, load_records(store.root, missing_ok=True).records)
+    if missing and forecast is not None:
+        console.print(f"about {forecast / 60:.1f} minutes, judged by earlier records")

@@ -1,0 +1,69 @@
+"""What `harness doctor` looks at: packages, device, plugins and the data of each task."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.components import resolve
+from harness.device import resolve_device
+from harness.errors import HarnessError, MissingDependencyError
+from harness.plugins import PluginHost
+from harness.provenance import PACKAGES
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check. `missing` is something optional that is not here; `broken` needs mending."""
+
+    check: str
+    state: Literal["ok", "missing", "broken"]
+    detail: str
+
+
+def diagnose(host: PluginHost, data_dir: Path | None) -> list[Finding]:
+    """Runs every check; none of them reaches the network."""
+    return [
+        Finding("python", "ok", platform.python_version()),
+        *(_package(name) for name in PACKAGES),
+        _device(),
+        *(Finding(f"plugin {b.name}", "broken", f"{b.reason}. {b.hint}") for b in host.broken),
+        *_tasks(host, data_dir),
+    ]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(f"package {name}", "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(f"package {name}", "broken", f"not installed: pip install {name}")
+
+
+def _device() -> Finding:
+    import torch
+
+    detail = f"{resolve_device('auto')}, {torch.get_num_threads()} threads"
+    return Finding("device", "ok", detail)
+
+
+def _tasks(host: PluginHost, data_dir: Path | None) -> list[Finding]:
+    from harness.sources import DataLocator
+
+    locator = DataLocator.from_environment(data_dir).without_hub()
+    findings = []
+    for component in host.registry.of("task").values():
+        if component.argument:
+            continue
+        try:
+            data = resolve(component, "", {}).instance.load(locator)
+        except MissingDependencyError as error:
+            findings.append(Finding(f"task {component.name}", "missing", error.message))
+        except HarnessError as error:
+            findings.append(Finding(f"task {component.name}", "broken", error.message))
+        else:
+            rows = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
+            findings.append(Finding(f"task {component.name}", "ok", f"{data.source.kind}: {rows}"))
+    return findings

@@ -1,0 +1,1 @@
+"""Leaderboards: boards built from records, and the formats that show them."""

@@ -1,0 +1,121 @@
+"""The leaderboard of a set of records: one table for each task, student and evaluator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.errors import HarnessWarning, UsageError
+from harness.leaderboard.facts import board_facts, table_facts
+from harness.leaderboard.grouping import TableGroup, group_tables
+from harness.leaderboard.scoring import score_rows
+from harness.leaderboard.table import Fact, Row, SeedPair, Table
+from harness.results import Results
+
+
+@dataclass(frozen=True)
+class Board:
+    """Tables and the facts that hold for all of them.
+
+    extra_columns: title -> row label -> text, as plugins add them; a row label is `dilm @
+    10/class` for that row of every table, or `TABLE TITLE / dilm @ 10/class` for one.
+    """
+
+    tables: tuple[Table, ...]
+    facts: tuple[Fact, ...]
+    extra_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def with_columns(self, answers: Iterable[Any]) -> Board:
+        """The board with the columns that plugins answered; equal titles are numbered.
+
+        An answer that is not title -> row label -> text is left out with a `HarnessWarning`.
+        """
+        columns = dict(self.extra_columns)
+        for answer in answers:
+            if answer is None:
+                continue
+            if not _is_columns(answer):
+                warnings.warn(
+                    "a plugin's leaderboard columns are left out: they should be a mapping"
+                    f" title -> row label -> text, got {answer!r:.80}",
+                    HarnessWarning,
+                    stacklevel=2,
+                )
+                continue
+            for title, cells in answer.items():
+                columns[_unused(str(title), columns)] = {
+                    str(row): str(text) for row, text in cells.items()
+                }
+        return replace(self, extra_columns=columns)
+
+    def extra_cell(self, title: str, table: Table, row: Row) -> str:
+        """A plugin's text for one row, or nothing."""
+        cells = self.extra_columns[title]
+        return cells.get(f"{table.title} / {row.label}", cells.get(row.label, ""))
+
+
+def build_board(
+    results: Results,
+    *,
+    expected: Collection[SeedPair] = (),
+    allow_mixed: bool = False,
+    baseline: str = "random",
+    reference: str = "full",
+) -> Board:
+    """Groups, scores, compares and ranks; the order of the records changes nothing.
+
+    Args:
+        expected: runs that every row should have, besides those that any row of its table has.
+        allow_mixed: put different protocols and versions into one table, and say so under it.
+        baseline: the distiller that others are compared with at the same budget.
+        reference: the distiller that is shown but not ranked.
+
+    Raises:
+        UsageError: there are no records, or some cannot stand in one table (see
+            `harness.leaderboard.grouping.group_tables`).
+    """
+    if not results.records:
+        raise UsageError("there are no records to rank", hint=_reason(results))
+    groups = group_tables(
+        results.records, results.failures, expected=expected, allow_mixed=allow_mixed
+    )
+    tables = tuple(_table(group, baseline, reference) for group in groups)
+    return Board(tables, board_facts(results, groups))
+
+
+def _table(group: TableGroup, baseline: str, reference: str) -> Table:
+    rows = score_rows(group.rows, baseline=baseline, reference=reference)
+    task, student, evaluator = group.key
+    return Table(
+        task=task,
+        student=student,
+        evaluator=evaluator,
+        metric=group.records[0].main,
+        parameters=group.records[0].student.parameters,
+        baseline=baseline,
+        rows=rows,
+        facts=table_facts(group, rows, baseline=baseline),
+    )
+
+
+def _is_columns(answer: Any) -> bool:
+    return isinstance(answer, Mapping) and all(isinstance(c, Mapping) for c in answer.values())
+
+
+def _unused(title: str, taken: Collection[str]) -> str:
+    name, number = title, 2
+    while name in taken:
+        name, number = f"{title} ({number})", number + 1
+    return name
+
+
+def _reason(results: Results) -> str:
+    if results.failures:
+        first = results.failures[0]
+        return f"{len(results.failures)} runs failed; the first: {first.error}: {first.message}"
+    if results.problems:
+        first_problem = results.problems[0]
+        return f"{len(results.problems)} files could not be used; the first: {first_problem.reason}"
+    return "Run `harness bench` first."

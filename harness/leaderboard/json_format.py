@@ -1,0 +1,57 @@
+"""The board as JSON, for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.leaderboard.board import Board
+from harness.leaderboard.columns import shown_facts
+from harness.leaderboard.table import Fact, Row, Table
+from harness.leaderboard.values import row_values
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Json:
+    """Fractions, seconds and bytes; text is as the records have it, in ASCII escapes.
+
+    cost: with timings, memory, dates and machine, which differ from run to run.
+    """
+
+    cost: bool = True
+
+    def render(self, board: Board) -> str:
+        document = {
+            "schema": SCHEMA,
+            "tables": [self._table(board, table) for table in board.tables],
+            "facts": self._facts(board.facts),
+        }
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+    def _table(self, board: Board, table: Table) -> dict[str, Any]:
+        return {
+            "task": table.task,
+            "student": table.student,
+            "student_parameters": table.parameters,
+            "evaluator": table.evaluator,
+            "metric": table.metric,
+            "rows": [self._row(board, table, row) for row in table.rows],
+            "facts": self._facts(table.facts),
+        }
+
+    def _row(self, board: Board, table: Table, row: Row) -> dict[str, Any]:
+        columns = {title: board.extra_cell(title, table, row) for title in board.extra_columns}
+        return {
+            "label": row.label,
+            **row_values(row, cost=self.cost),
+            "notes": list(row.notes),
+            "columns": columns,
+        }
+
+    def _facts(self, facts: tuple[Fact, ...]) -> dict[str, str]:
+        shown: Iterable[Fact] = shown_facts(facts, cost=self.cost)
+        return {fact.name: fact.text for fact in shown}

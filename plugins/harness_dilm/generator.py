@@ -1,0 +1,228 @@
+"""The class-conditional generator: a causal language model with a start token for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.context import StageContext
+from harness.errors import MissingDependencyError, UsageError
+from harness.randomness import seeded
+from harness.types import TaskData
+from harness_dilm.options import LanguageModelOptions
+from harness_dilm.text_format import TextFormat
+from harness_dilm.vocabulary import train_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+GPT2 = "openai-community/gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e"
+TINY = "gpt2:tiny"
+TINY_POSITIONS = 1024
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A causal language model that knows how rows are written.
+
+    max_length: tokens of a row, class token included.
+    sampleable: [vocabulary] bool on the model's device: tokens of texts, and the end token.
+    """
+
+    model: PreTrainedModel
+    format: TextFormat
+    max_length: int
+    device: torch.device
+    dtype: torch.dtype
+    sampleable: Tensor
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Forward passes in `dtype`; a no-op for the dtype of the weights."""
+        if self.dtype == self.model.dtype:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    @contextmanager
+    def mode(self, *, dropout: bool) -> Iterator[None]:
+        """Dropout on or off inside the block."""
+        before = self.model.training
+        self.model.train(dropout)
+        try:
+            yield
+        finally:
+            self.model.train(before)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """A copy of the weights; tied ones once."""
+        return {n: p.detach().cpu().numpy().copy() for n, p in self.model.named_parameters()}
+
+    @torch.no_grad()
+    def load_parameters(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over weights that `parameters` gave."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def build_generator(
+    options: LanguageModelOptions, task: TaskData, context: StageContext
+) -> Generator:
+    """The generator before any training, with its class tokens equal to the start token.
+
+    Raises:
+        UsageError: an unpinned hub id, or a `max_length` above the model's limit.
+        MissingDependencyError: the weights are neither here nor to be downloaded.
+    """
+    with seeded(context.seed_for("generator")):
+        if options.generator == TINY:
+            model, tokenizer = _from_scratch(options, task)
+        else:
+            model, tokenizer = _pretrained(options.generator)
+        text_format = _add_structure(model, tokenizer, task)
+    limit = _positions(model)
+    if options.max_length > limit:
+        raise UsageError(
+            f"max_length = {options.max_length} is more than the {limit} positions of generator"
+            f" '{options.generator}'"
+        )
+    device = torch.device(context.device)
+    model.to(device).eval()
+    return Generator(
+        model=model,
+        format=text_format,
+        max_length=options.max_length or limit,
+        device=device,
+        dtype=getattr(torch, options.dtype),
+        sampleable=_sampleable(model, text_format).to(device),
+    )
+
+
+def fingerprint(generator: str) -> str:
+    """What the generator's initial weights are: a pinned hub id, or the hash of a folder.
+
+    Raises:
+        UsageError: neither a known name, a folder with safetensors weights nor a pinned hub id.
+    """
+    if generator == TINY:
+        return TINY
+    folder, hub_id, revision = _locate(generator)
+    return f"sha256:{_folder_hash(folder)}" if folder else f"{hub_id}@{revision}"
+
+
+def _from_scratch(
+    options: LanguageModelOptions, task: TaskData
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    texts = (text for column in task.input_columns for text in task.train[column])
+    tokenizer = train_vocabulary(texts, options.tiny_vocabulary)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=options.max_length or TINY_POSITIONS,
+        n_embd=options.tiny_width,
+        n_layer=options.tiny_layers,
+        n_head=options.tiny_heads,
+        activation_function="gelu_pytorch_tanh",
+        resid_pdrop=options.tiny_dropout,
+        embd_pdrop=options.tiny_dropout,
+        attn_pdrop=options.tiny_dropout,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return GPT2LMHeadModel(config), tokenizer
+
+
+def _pretrained(generator: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, hub_id, revision = _locate(generator)
+    source = str(folder) if folder else hub_id
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, use_safetensors=True, dtype=torch.float32
+        )
+    except OSError as error:
+        raise MissingDependencyError(
+            f"generator '{generator}' can be neither found here nor downloaded",
+            hint="Go online once, give a local folder with safetensors weights"
+            " (--set dilm.generator=FOLDER), or train one from scratch"
+            f" (--set dilm.generator={TINY}).",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UsageError(f"generator '{generator}' has no end-of-text token")
+    return model, tokenizer
+
+
+def _locate(generator: str) -> tuple[Path | None, str, str]:
+    """(folder, "", "main") of a local model, or (None, hub id, revision)."""
+    folder = Path(generator).expanduser()
+    if folder.is_dir():
+        if not any(folder.glob("*.safetensors")):
+            raise UsageError(f"generator folder '{generator}' holds no .safetensors weights")
+        return folder, "", "main"
+    hub_id, _, revision = (GPT2 if generator == "gpt2" else generator).partition("@")
+    if "/" not in hub_id or not revision:
+        raise UsageError(
+            f"generator '{generator}' is neither a folder nor a pinned hub id",
+            hint=f"Write gpt2, {TINY}, a folder, or OWNER/NAME@REVISION.",
+        )
+    return None, hub_id, revision
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors"}):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _add_structure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: TaskData
+) -> TextFormat:
+    """Embedding rows for `<bos_c>`, `<sep>` and `<pad>`; each `<bos_c>` starts as the bos row."""
+    classes = len(task.label_names)
+    end = int(tokenizer.eos_token_id)
+    start = end if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
+    first = max(len(tokenizer), model.get_input_embeddings().num_embeddings)
+    model.resize_token_embeddings(first + classes + 2, mean_resizing=False)
+    class_ids = tuple(range(first, first + classes))
+    for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
+        with torch.no_grad():
+            embedding.weight[list(class_ids)] = embedding.weight[start].clone()
+    return TextFormat(
+        tokenizer=tokenizer,
+        columns=task.input_columns,
+        class_ids=class_ids,
+        separator=first + classes,
+        pad=first + classes + 1,
+        end=end,
+    )
+
+
+def _sampleable(model: PreTrainedModel, text_format: TextFormat) -> Tensor:
+    tokenizer = text_format.tokenizer
+    allowed = torch.zeros(model.get_input_embeddings().num_embeddings, dtype=torch.bool)
+    allowed[: len(tokenizer)] = True
+    allowed[list(tokenizer.all_special_ids)] = False
+    allowed[text_format.end] = True
+    return allowed
+
+
+def _positions(model: PreTrainedModel) -> int:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return int(limit) if limit else TINY_POSITIONS
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Numbers in a module, tied ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())

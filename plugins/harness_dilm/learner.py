@@ -1,0 +1,156 @@
+"""The learner whose gradients are matched: reset, trained on real rows, never with dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.context import StageContext
+from harness.errors import UsageError
+from harness.kit.batching import EncodedRows, group_overhead, length_groups, sample_batches
+from harness.kit.text_classifier import TextClassifier
+from harness.kit.training import accumulate_gradient
+from harness.types import Recipe
+from harness_dilm.optimiser import Optimiser
+from harness_dilm.options import MatchingOptions
+
+HEAD_STD = 0.02
+GROUP_ROWS = 64
+
+
+class RowTable:
+    """Encoded rows of which the head's inputs are wanted, batch after batch."""
+
+    def __init__(self, rows: EncodedRows) -> None:
+        self.rows = rows
+        self._known = np.zeros(len(rows), dtype=bool)
+        self._kept = torch.empty(0)
+
+    def lookup(self, indices: np.ndarray, compute: Callable[[EncodedRows], Tensor]) -> Tensor:
+        """[len(indices), d], computed at first use: for an encoder that no longer changes."""
+        missing = np.unique(indices[~self._known[indices]])
+        if len(missing):
+            computed = compute(self.rows.take(missing))
+            if not self._known.any():
+                self._kept = computed.new_empty(len(self.rows), computed.shape[1])
+            self._kept[torch.from_numpy(missing).to(computed.device)] = computed
+            self._known[missing] = True
+        return self._kept[torch.from_numpy(indices).to(self._kept.device)]
+
+
+class Learner:
+    """A classifier between its pre-trained state and up to `inner_steps - 1` rounds of updates.
+
+    The model is in evaluation mode throughout, as published, so its gradients are exact.
+    """
+
+    def __init__(
+        self, classifier: TextClassifier, options: MatchingOptions, context: StageContext
+    ) -> None:
+        self.classifier = classifier
+        self.frozen = options.learner_updates == "head"
+        self._options = options
+        self._context = context
+        self._pretrained = {
+            name: value.detach().clone() for name, value in classifier.model.state_dict().items()
+        }
+        self._recipe = Recipe(
+            steps=max(1, options.inner_steps * options.learner_steps_between),
+            batch_size=options.learner_batch_size,
+            learning_rate=options.learner_learning_rate,
+            warmup=options.learner_warmup,
+            weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm,
+            dtype=options.dtype,
+        )
+        classifier.model.requires_grad_(not self.frozen)
+        classifier.head.requires_grad_(True)
+        classifier.model.eval()
+
+    def reset(self, loop: int) -> None:
+        """The pre-trained encoder, a new head N(0, 0.02) with bias 0, and a new optimiser.
+
+        The head is every module outside the family's base model, drawn by the loop's number.
+        """
+        model = self.classifier.model
+        model.load_state_dict(self._pretrained)
+        rng = self._context.torch_generator("learner-head", loop)
+        inside = set(model.base_model.modules())
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, nn.Linear) and module not in inside:
+                    drawn = torch.randn(module.weight.shape, generator=rng) * HEAD_STD
+                    module.weight.copy_(drawn)
+                    if module.bias is not None:
+                        module.bias.zero_()
+        trained = self.classifier.head if self.frozen else model
+        self._optimiser = Optimiser(trained, self._recipe, "the learner")
+
+    def train(self, table: RowTable, labels: np.ndarray, loop: int, round_: int) -> None:
+        """`learner_steps_between` updates on batches of real rows."""
+        batches = sample_batches(
+            len(labels),
+            self._recipe.batch_size,
+            self._options.learner_steps_between,
+            self._context.numpy_generator("learner-batches", loop, round_),
+        )
+        classes = self.classifier.head.out_features
+        targets = torch.from_numpy(labels).to(self.classifier.device)
+        goals = F.one_hot(targets, classes).to(self.classifier.model.dtype)
+        shares = torch.ones(len(labels), device=self.classifier.device)
+        for batch in batches:
+            if self.frozen:
+                logits = self.classifier.head(self.head_inputs(table, batch))
+                F.cross_entropy(logits, targets[torch.from_numpy(batch)]).backward()
+            else:
+                accumulate_gradient(
+                    self.classifier, table.rows, batch, goals, shares, self._recipe.dtype
+                )
+            self._optimiser.step()
+
+    def head_inputs(self, table: RowTable, indices: np.ndarray) -> Tensor:
+        """[n, d] what enters the head on some rows, float32 and without gradient.
+
+        A frozen encoder sees every row once.
+        """
+        if self.frozen:
+            return table.lookup(indices, self._head_inputs)
+        return self._head_inputs(table.rows.take(indices))
+
+    @contextmanager
+    def pretrained(self) -> Iterator[None]:
+        """The raw pre-trained encoder inside the block."""
+        state = {k: v.detach().clone() for k, v in self.classifier.model.state_dict().items()}
+        self.classifier.model.load_state_dict(self._pretrained)
+        try:
+            yield
+        finally:
+            self.classifier.model.load_state_dict(state)
+
+    @torch.no_grad()
+    def _head_inputs(self, rows: EncodedRows) -> Tensor:
+        classifier, device = self.classifier, self.classifier.device
+        seen: list[Tensor] = []
+        hook = classifier.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        groups = length_groups(rows.lengths, GROUP_ROWS, overhead=group_overhead(device))
+        try:
+            for group in groups:
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"
+                ):
+                    classifier.model(**rows.pad(group, classifier.pad_id, device))
+        finally:
+            hook.remove()
+        if seen[0].dim() != 2:
+            raise UsageError(
+                f"student '{classifier.info.name}' applies its head to every token, so it cannot"
+                " be the learner of gradient matching",
+                hint="Choose an encoder such as bert, roberta or xlnet as proxy.",
+            )
+        back = torch.from_numpy(np.argsort(np.concatenate(groups))).to(device)
+        return torch.cat(seen)[back].to(classifier.model.dtype)

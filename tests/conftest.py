@@ -1,0 +1,64 @@
+"""Fixtures that every test may use: a host with the toy plugin, and a way to run the toy suite."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_paths import TOY_PLUGIN, TOY_SUITE
+
+import harness
+from harness.api import BenchResult, bench
+from harness.plugins import PluginHost
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HARNESS_PLUGINS", "HARNESS_DISABLE_PLUGINS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def toy_host() -> PluginHost:
+    return PluginHost.discover([TOY_PLUGIN])
+
+
+@pytest.fixture
+def run_toy(tmp_path: Path) -> Callable[..., BenchResult]:
+    """Runs the toy suite into `tmp_path/results`; keyword arguments go to `harness.bench`."""
+
+    def run(**request: Any) -> BenchResult:
+        given = {"output": tmp_path / "results", "plugins": [TOY_PLUGIN], "device": "cpu"}
+        return bench(request.pop("suite", TOY_SUITE), **{**given, **request})
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `harness ...` in a process of its own, in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": _import_path(), **environment},
+            timeout=240,
+            check=False,
+        )
+
+    return run
+
+
+def _import_path() -> str:
+    root = Path(harness.__file__).parents[1]
+    return os.pathsep.join(str(root / part) for part in (".", "plugins", "benchmarks"))
