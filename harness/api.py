@@ -21,6 +21,7 @@ from harness.suite import Suite, load_suite, with_settings
 
 if TYPE_CHECKING:
     from harness.executors.job import Job
+    from harness.leaderboard.board import Board
     from harness.sources import DataLocator
 
 DEFAULT_SUITE = "quickstart"
@@ -36,6 +37,11 @@ class BenchResult:
     outcome: Outcome
     results: Results
     output: Path
+
+    def board(self) -> Board:
+        """The leaderboard; a row that lacks runs of the plan is shown as incomplete."""
+        pairs = {(cell.distill_seed, cell.fit_seed) for cell in self.plan.cells}
+        return self.results.board(expected=sorted(pairs))
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ class Runner:
         own = isinstance(error, HarnessError)
         failure = Failure(
             key=cell.key,
-            task=cell.task.data.name,
+            task=cell.task.choice.label,
             distiller=cell.distiller.label,
             budget=str(cell.budget),
             student=cell.student.label,

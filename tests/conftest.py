@@ -26,6 +26,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def data_dir() -> Path:
+    """The folder with SST-2 and the others, where this machine has it."""
+    given = os.environ.get("HARNESS_DATA")
+    folder = Path(given) if given else Path(__file__).parents[2] / "shared/data"
+    if not folder.is_dir():
+        pytest.skip("no data folder: set HARNESS_DATA to one with sst2/train.jsonl.gz")
+    return folder
+
+
+@pytest.fixture
 def toy_host() -> PluginHost:
     return PluginHost.discover([TOY_PLUGIN])
 
@@ -45,14 +55,16 @@ def run_toy(tmp_path: Path) -> Callable[..., BenchResult]:
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `harness ...` in a process of its own, in an empty folder."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, timeout: int = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": _import_path(), **environment},
-            timeout=240,
+            timeout=timeout,
             check=False,
         )
 
@@ -61,4 +73,5 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def _import_path() -> str:
     root = Path(harness.__file__).parents[1]
-    return os.pathsep.join(str(root / part) for part in (".", "plugins", "benchmarks"))
+    paths = [str(root / part) for part in (".", "plugins", "benchmarks")]
+    return os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])

@@ -171,3 +171,9 @@ def harness_register_students(register: Any) -> None:
 def harness_register_evaluators(register: Any) -> None:
     register("toy-accuracy", ToyAccuracy, summary="share of correct rows")
     register("nan", NanScore, summary="not a number")
+
+
+@hookimpl
+def harness_leaderboard_columns(board: Any) -> dict[str, dict[str, str]]:
+    labels = {row.label for table in board.tables for row in table.rows}
+    return {"letters": {label: str(len(label)) for label in labels}}

@@ -29,6 +29,9 @@ def leaderboard(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Mix protocols and versions, and say so.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
+    ] = None,
 ) -> None:
     """Rank the records of a results folder.
 
@@ -37,7 +40,7 @@ def leaderboard(
     from harness.api import load_results
     from harness.plugins import PluginHost
 
-    host = PluginHost.discover()
+    host = PluginHost.discover(plugin or [])
     results = load_results(folder)
     for problem in results.problems:
         warn(problem.reason)
@@ -53,10 +56,10 @@ def leaderboard(
 
 
 def render(host: PluginHost, board: Board, format: str, *, cost: bool = True) -> str:
-    """The board as text in a registered format."""
+    """The board as text in a registered format, with the columns that plugins add."""
     from harness.components import option_names, resolve
 
-    board = board.with_columns(host.gather("harness_leaderboard_columns", warn, board=board))
+    board = _with_plugin_columns(host, board)
     component = host.registry.find("format", format)
     options = {"cost": cost} if "cost" in option_names(component) else {}
     text: str = resolve(component, "", options).instance.render(board)
@@ -69,9 +72,13 @@ def print_board(host: PluginHost, board: Board, format: str, *, cost: bool = Tru
     if format == "terminal" and console.is_terminal:
         from harness.leaderboard.terminal import print_tables
 
-        print_tables(board, console, cost=cost)
+        print_tables(_with_plugin_columns(host, board), console, cost=cost)
         return
     typer.echo(render(host, board, format, cost=cost), nl=False)
+
+
+def _with_plugin_columns(host: PluginHost, board: Board) -> Board:
+    return board.with_columns(host.gather("harness_leaderboard_columns", warn, board=board))
 
 
 def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:

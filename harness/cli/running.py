@@ -240,7 +240,7 @@ def _print_bench(result: Any, *, as_json: bool) -> None:
         markup=False,
     )
     if len(result.results):
-        print_board(result.plan.host, result.results.board(), "json" if as_json else "terminal")
+        print_board(result.plan.host, result.board(), "json" if as_json else "terminal")
     for failure in result.results.failures:
         log.print(
             f"failed: {failure.distiller} {failure.budget} → {failure.student} on {failure.task}"

@@ -111,7 +111,7 @@ def _outcome(plan: Plan, due: list[Cell], store: Store) -> Outcome:
 def _lost(cell: Cell) -> Failure:
     return Failure(
         key=cell.key,
-        task=cell.task.data.name,
+        task=cell.task.choice.label,
         distiller=cell.distiller.label,
         budget=str(cell.budget),
         student=cell.student.label,

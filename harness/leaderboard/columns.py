@@ -149,10 +149,10 @@ def _set_kilobytes(row: Row) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as percent with one decimal; never `-0.0`."""
-    return f"{round(100 * fraction, 1) + 0.0:.1f}"
+    """A fraction as percent with one decimal."""
+    return f"{100 * fraction:.1f}"
 
 
 def signed_percent(fraction: float) -> str:
-    """A difference of fractions in percentage points, with its sign."""
+    """A difference of fractions in percentage points, with its sign; never `-0.0`."""
     return f"{round(100 * fraction, 1) + 0.0:+.1f}"

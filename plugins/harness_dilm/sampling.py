@@ -68,7 +68,7 @@ def nucleus_sample(logits: Tensor, top_p: float, uniforms: Tensor) -> Tensor:
     likelier = torch.where(probabilities > own, probabilities, 0.0).sum(-1)
     outside = torch.nonzero(likelier >= top_p)[:, 0]
     if len(outside):
-        ordered, order = probabilities[outside].sort(-1, descending=True, stable=True)
+        ordered, order = probabilities[outside].sort(dim=-1, descending=True)
         nucleus = torch.where(ordered.cumsum(-1) - ordered < top_p, ordered, 0.0)
         places = _invert(nucleus, uniforms[outside, 1])
         tokens[outside] = order.gather(1, places[:, None])[:, 0]

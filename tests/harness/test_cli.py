@@ -179,6 +179,36 @@ def test_ls_show_plugins_and_doctor(command: Command) -> None:
     assert {"python", "device"} <= {f["check"] for f in json.loads(checked.stdout)}
 
 
+def test_a_plugin_adds_columns_to_a_board(command: Command) -> None:
+    command("bench", *TOY)
+    plain = command("leaderboard", "results/toy", "-f", "markdown")
+    extended = command("leaderboard", "results/toy", "-f", "markdown", "--plugin", TOY_PLUGIN)
+    assert "letters" not in plain.stdout
+    assert "letters" in extended.stdout
+
+
+def test_a_plugin_adds_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import ModuleType
+
+    import typer
+
+    from harness.cli.app import make_app
+    from harness.hookspecs import hookimpl
+    from harness.plugins import PluginHost, PluginSource
+
+    def harness_register_commands(app: typer.Typer) -> None:
+        app.command("greet")(lambda: typer.echo("hello"))
+
+    module = ModuleType("greeter")
+    module.harness_register_commands = hookimpl(harness_register_commands)  # type: ignore[attr-defined]
+    host = PluginHost()
+    host.add(PluginSource("greeter", "", "", lambda: module))
+    with pytest.raises(SystemExit) as end:
+        make_app(host)(["greet"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == "hello\n"
+
+
 def test_plain_output_has_no_colour(command: Command) -> None:
     done = command("ls", FORCE_COLOR="", NO_COLOR="1")
     assert "\x1b[" not in done.stdout

@@ -82,9 +82,7 @@ def test_a_method_that_returns_the_random_subset_scores_exactly_as_random(run_to
         host = run_toy.__closure__  # keeps the fixture's output folder in use
         assert host is not None
         result = run_toy(settings=[f"distiller.seeded.calls={name}.txt"])
-        by_seed[name] = {
-            r.distill_seed: r.value for r in result.results.filter(distiller="seeded")
-        }
+        by_seed[name] = {r.distill_seed: r.value for r in result.results.filter(distiller="seeded")}
         Path(f"{name}.txt").unlink(missing_ok=True)
     assert by_seed["seeded"] == by_seed["seeded-again"]
 

@@ -137,7 +137,9 @@ def test_a_half_written_record_counts_as_missing_and_is_computed_anew(
     path.write_bytes(whole[: int(len(whole) * share)])
     again = run_toy(seeds=[0])
     assert (again.outcome.computed, again.outcome.reused) == (1, 2)
-    assert Record.from_json(path.read_bytes(), where="here").value == result.results.records[0].value
+    assert (
+        Record.from_json(path.read_bytes(), where="here").value == result.results.records[0].value
+    )
 
 
 def test_a_record_of_a_newer_schema_is_refused() -> None:

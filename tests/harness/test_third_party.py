@@ -21,7 +21,7 @@ DISTRIBUTIONS = Path(__file__).parents[1] / "distributions"
 def guest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A venv that sees this environment's packages, with the two distributions of its own."""
     folder = tmp_path_factory.mktemp("guest")
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     found = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -35,7 +35,7 @@ def guest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = folder / name
         subprocess.run(["cp", "-r", DISTRIBUTIONS / name, source], check=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
+            [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps",
              "--no-build-isolation", source],
             check=True, capture_output=True, text=True,
         )  # fmt: skip

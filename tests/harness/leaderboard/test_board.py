@@ -17,7 +17,7 @@ from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.json_format import Json
 from harness.leaderboard.table import Row
 from harness.leaderboard.terminal import Terminal
-from harness.record import Cost, Costs
+from harness.record import Cost, Costs, PackedArray
 from harness.results import Problem, Results
 
 RANDOM = [0.610, 0.645, 0.630]
@@ -378,14 +378,14 @@ class TestMixing:
 
     @pytest.mark.parametrize("allow_mixed", [False, True])
     def test_two_metrics_are_never_averaged(self, make_record: Any, allow_mixed: bool) -> None:
-        with pytest.raises(UsageError, match="accuracy.*macro_f1"):
+        with pytest.raises(UsageError, match=r"accuracy.*macro_f1"):
             board_of(
                 [make_record("random"), make_record("dilm", main="macro_f1")],
                 allow_mixed=allow_mixed,
             )
 
     def test_the_same_run_twice_is_refused_with_both_names(self, make_record: Any) -> None:
-        with pytest.raises(UsageError, match="again.*are the same run"):
+        with pytest.raises(UsageError, match=r"again.*are the same run"):
             board_of([make_record("dilm", key="again"), make_record("dilm", key="once")])
 
     def test_a_run_measured_under_two_protocols_counts_once_when_mixed(
@@ -413,6 +413,11 @@ class TestMarks:
         record = make_record("dilm")
         only_scores = replace(record, items={"score": record.items["score"]})
         assert rows_of(board_of([only_scores]))["dilm @ 10/class"].degenerate_runs == 0
+
+    def test_one_prediction_is_not_called_constant(self, make_record: Any) -> None:
+        one = PackedArray.pack(np.zeros(1, dtype=np.uint8))
+        record = replace(make_record("dilm"), items={"score": one, "prediction": one})
+        assert rows_of(board_of([record]))["dilm @ 10/class"].degenerate_runs == 0
 
     def test_one_set_for_all_distilling_seeds_is_said(self, make_record: Any) -> None:
         board = board_of(

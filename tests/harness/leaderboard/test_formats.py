@@ -56,12 +56,16 @@ def table_lines(text: str, name: str) -> list[list[str]]:
 class TestTerminal:
     def test_a_row_reads_rank_name_n_score_difference_p_verdict(self, board: Board) -> None:
         score, cost = table_lines(Terminal().render(board), "dilm")
-        assert " ".join(score) == "1 dilm @ 10/class 3 71.7 ± 4.4 +8.8 [+8.1, +9.6] 0.001 better"
+        assert " ".join(score) == "1 dilm @ 10/class 3 71.7 ± 4.4 +8.8 [+8.1, +9.6] <0.001 better"
         assert " ".join(cost) == "dilm @ 10/class 1.8 20 2.4 83.2 1.0 1,200"
 
     def test_an_incomplete_row_shows_how_much_is_there_and_no_number(self, board: Board) -> None:
         score = table_lines(Terminal().render(board), "vanilla-lm")[0]
         assert " ".join(score) == "– vanilla-lm @ 10/class 2/3 – – – –"
+
+    def test_a_difference_that_rounds_to_nothing_has_no_minus(self, make_record: Any) -> None:
+        records = [make_record("random", 0.7), make_record("dilm", 0.6999)]
+        assert table_lines(Terminal().render(board_of(records)), "dilm")[0][6] == "+0.0"
 
     def test_the_reference_and_degenerate_rows_are_marked(self, board: Board) -> None:
         text = Terminal().render(board)
@@ -117,7 +121,7 @@ class TestMarkdown:
 
     def test_a_row_reads_as_in_the_terminal(self, board: Board) -> None:
         assert (
-            "| 1 | dilm @ 10/class | 3 | 71.7 ± 4.4 | +8.8 [+8.1, +9.6] | 0.001 | better |"
+            "| 1 | dilm @ 10/class | 3 | 71.7 ± 4.4 | +8.8 [+8.1, +9.6] | <0.001 | better |"
             in Markdown().render(board)
         )
 
@@ -290,7 +294,7 @@ class TestCheck:
 
     def test_a_changed_line_is_shown_both_ways(self) -> None:
         diff = differences("a\nb\n", "a\nc\n")
-        assert diff.splitlines() == ["--- committed", "+++ made anew", "@@ -1,2 +1,2 @@", " a", "-b", "+c"]  # fmt: skip
+        assert diff == "--- committed\n+++ made anew\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
 
     @pytest.mark.parametrize("committed", ["a\r\n", "a"])
     def test_line_ends_count(self, committed: str) -> None:

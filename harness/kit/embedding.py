@@ -1,0 +1,148 @@
+"""Vectors of a task's rows, by an untrained encoder or TF-IDF, computed once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.context import StageContext
+from harness.errors import HarnessError, UsageError
+from harness.fingerprint import digest, rows_digest
+from harness.randomness import derive_seed
+from harness.types import Split, TaskData
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from harness.kit.text_classifier import Pooling
+
+Embedding = Literal["proxy", "tfidf"]
+
+TFIDF = "tfidf"
+TFIDF_DIMENSIONS = 256
+MAX_LENGTH = 128
+_TFIDF_VERSION = 1
+_SEED = derive_seed("embedding")
+
+
+def embed_rows(
+    task: TaskData,
+    split: Split,
+    encoder: str,
+    pooling: Pooling,
+    context: StageContext,
+    *,
+    rows: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
+    """One vector a row of a split, [n, d] float32, in the order of `rows`.
+
+    The vectors depend on the task, the encoder and the rows, never on the stage's seed: what an
+    encoder draws at random, such as the weights of one without a checkpoint, is drawn from a
+    seed of its own. So all methods, seeds and budgets of a store share one computation.
+
+    Args:
+        encoder: `tfidf`, or the spec of a student that can `build` a text classifier; it is used
+            as built, before any training.
+        pooling: how the encoder's last layer becomes one vector; without meaning for `tfidf`.
+        rows: positions in the split, all of it by default.
+
+    Raises:
+        UsageError: no encoder, or one that does not embed text.
+        HarnessError: a vector is not finite.
+    """
+    chosen = task.split(split)
+    if rows is not None:
+        chosen = chosen.select(np.asarray(rows, dtype=np.int64))
+    if encoder == TFIDF:
+        inputs: dict[str, Any] = {"dimensions": TFIDF_DIMENSIONS, "version": _TFIDF_VERSION}
+    else:
+        inputs = _student_inputs(task, encoder, pooling, context)
+    inputs |= {
+        "task": task.name,
+        "columns": list(task.input_columns),
+        "rows": rows_digest(chosen.select_columns(list(task.input_columns))),
+        "encoder": encoder,
+    }
+
+    def compute() -> dict[str, np.ndarray]:
+        if encoder == TFIDF:
+            vectors = tfidf_vectors(_joined_texts(chosen, task.input_columns))
+        else:
+            own = replace(context, seed=_SEED)
+            classifier = _student(encoder, context).build(task, own, max_length=MAX_LENGTH)
+            vectors = classifier.embed(chosen, pooling, context)
+        _require_finite(vectors, encoder)
+        return {"vectors": vectors}
+
+    return context.cache.arrays("embedding", inputs, compute)["vectors"]
+
+
+def tfidf_vectors(texts: Sequence[str], dimensions: int = TFIDF_DIMENSIONS) -> np.ndarray:
+    """TF-IDF rows projected on their leading singular vectors, each of length 1.
+
+    Term frequencies are damped to 1 + ln(tf); the singular vectors come from a randomised
+    decomposition with a fixed seed (latent semantic analysis). A text without any of the
+    leading terms gives a row of zeros.
+
+    Returns:
+        [n, d] float32, d at most `dimensions` and below the numbers of texts and of terms.
+
+    Raises:
+        UsageError: no text holds a word.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError as error:
+        raise UsageError("TF-IDF found no words in the texts") from error
+    kept = min(dimensions, counts.shape[0] - 1, counts.shape[1] - 1)
+    if kept < 1:
+        return counts.toarray().astype(np.float32)
+    vectors = TruncatedSVD(kept, random_state=_SEED).fit_transform(counts)
+    return normalize(vectors).astype(np.float32)
+
+
+def _student(spec: str, context: StageContext) -> Any:
+    if not spec:
+        raise UsageError(
+            "no encoder to embed rows with", hint="Set proxy to a student such as bert:minilm."
+        )
+    student = context.student(spec)
+    if not hasattr(student, "build"):
+        raise UsageError(f"student '{spec}' does not embed text, so it cannot be a proxy")
+    return student
+
+
+def _student_inputs(
+    task: TaskData, encoder: str, pooling: Pooling, context: StageContext
+) -> dict[str, Any]:
+    """What its vectors depend on; `train` because a student may learn a vocabulary from it."""
+    student = _student(encoder, context)
+    return {
+        "fingerprint": student.fingerprint(),
+        "options": digest(repr(student)),
+        "pooling": pooling,
+        "max_length": MAX_LENGTH,
+        "train": rows_digest(task.train),
+    }
+
+
+def _joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
+    return ["\n".join(parts) for parts in zip(*(rows[column] for column in columns), strict=True)]
+
+
+def _require_finite(vectors: np.ndarray, encoder: str) -> None:
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise HarnessError(
+            f"encoder '{encoder}' gave NaN or infinity for {int(bad.sum())} of {len(bad)} rows,"
+            f" the first is row {int(bad.argmax())}",
+            hint="Its weights overflow on these texts; choose another proxy, or embedding tfidf.",
+        )
