@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.components import resolve
 from harness.context import Progress
@@ -208,7 +208,7 @@ def choose_suite(
         UsageError: the suite is unknown or malformed, or a setting has no such key.
     """
     chosen = suite if isinstance(suite, Suite) else find_suite(host, suite)
-    given = {
+    given: dict[str, Sequence[Any]] = {
         "distillers": distillers,
         "students": students,
         "tasks": tasks,
@@ -216,7 +216,7 @@ def choose_suite(
         "budgets": budgets,
         "distill_seeds": seeds,
     }
-    changes = {name: tuple(values) for name, values in given.items() if values}
+    changes: dict[str, Any] = {name: tuple(values) for name, values in given.items() if values}
     return with_settings(replace(chosen, **changes), settings)
 
 

@@ -288,8 +288,8 @@ def _check_settings(suite: Suite, host: PluginHost) -> None:
         "evaluator": suite.evaluators,
     }
     for kind, table in suite.settings.items():
-        names = [suite.spec_of(kind, text)[0] for text in used[kind]]  # type: ignore[index]
-        options = {n: option_names(host.registry.find(kind, n)) for n in names}  # type: ignore[arg-type]
+        names = [suite.spec_of(kind, text)[0] for text in used[kind]]
+        options = {n: option_names(host.registry.find(kind, n)) for n in names}
         for option in table.get("", {}):
             known = {o for names_of in options.values() for o in names_of}
             if option not in known:
@@ -299,4 +299,4 @@ def _check_settings(suite: Suite, host: PluginHost) -> None:
                 )
         for name in table:
             if name:
-                host.registry.find(kind, name)  # type: ignore[arg-type]
+                host.registry.find(kind, name)

@@ -217,11 +217,12 @@ class Runner:
 
     def _distil(self, cell: Cell) -> tuple[Distilled, Cost]:
         arrays = StoredArrays(self._store)
-        seed = derive_seed("distill", cell.distill_seed)
-        context = self._context(cell.distill_key, seed, arrays)
-        task = cell.task.data.sealed()
         component = cell.distiller.component
         assert isinstance(component, DistillerComponent)
+        # One set serves all seeds, so it may depend on none of them.
+        seed = derive_seed("distill", *(() if component.deterministic else (cell.distill_seed,)))
+        context = self._context(cell.distill_key, seed, arrays)
+        task = cell.task.data.sealed()
         with Meter(context.workdir, context.device) as meter, seeded(seed):
             data = cell.distiller.instance.distill(task, cell.budget, context)
             check_distilled(component, data, task, cell.budget)
@@ -493,5 +494,10 @@ def _component_record(choice: Choice) -> ComponentRecord:
 
 
 def _fit_json(fitted: Fitted) -> str:
-    parts = {"info": fitted.info, "tuning": fitted.tuning, "cost": fitted.cost}
-    return json.dumps({name: dataclasses.asdict(part) for name, part in parts.items()})
+    return json.dumps(
+        {
+            "info": dataclasses.asdict(fitted.info),
+            "tuning": dataclasses.asdict(fitted.tuning),
+            "cost": dataclasses.asdict(fitted.cost),
+        }
+    )

@@ -23,7 +23,7 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 FILE_ENDINGS = (".jsonl.gz", ".jsonl", ".parquet")
 """How a split's file in a data folder may end, the preferred one first."""
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _HUB_SECONDS = 15.0
 
 
@@ -172,13 +172,18 @@ class DataLocator:
         """The splits on the hub at one commit; offline, what the local cache has of it.
 
         Raises:
-            UsageError: a name that cannot be one of the hub, or a split that is not there.
+            UsageError: a name that is not one of the hub, or a split that is not there.
             MissingDependencyError: the hub cannot be reached or refuses, or the cache lacks it.
         """
         if not _HUB_NAME.fullmatch(dataset.repository):
             raise UsageError(
                 f"'{dataset.repository}' is not a data set of the hub",
                 hint="Its name is written owner/name.",
+            )
+        if Path(dataset.repository).exists():
+            raise UsageError(
+                f"'{dataset.repository}' is also a folder here, which the loader would read instead",
+                hint="Run from another folder, or rename that one.",
             )
         if not self.use_hub:
             raise MissingDependencyError(f"the hub was not asked for {dataset}")

@@ -15,7 +15,7 @@ from harness.errors import UsageError, did_you_mean
 from harness.types import Recipe
 
 CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")
-Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Settings = Mapping[Kind, Mapping[str, Mapping[str, Any]]]
 """kind -> component name ('' for every one that has the option) -> option -> value."""
 
 

@@ -155,7 +155,11 @@ class ToyAccuracy:
         import numpy as np
 
         rows = task.split(split)
-        predicted = trained.predict(rows, context).argmax(axis=1)
+        probabilities = trained.predict(rows, context)
+        if not np.isfinite(probabilities).all():
+            raise ContractError(plugin="the trained student", field="predict",
+                                expected="finite probabilities", got="NaN")  # fmt: skip
+        predicted = probabilities.argmax(axis=1)
         correct = predicted == np.asarray(rows["label"])
         items = {"score": correct, "prediction": predicted.astype(np.uint8)}
         return Score({"accuracy": float(correct.mean())}, "accuracy", items)

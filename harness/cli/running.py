@@ -281,7 +281,7 @@ def _print_plan(planned: Plan, store: Store) -> None:
     missing = planned.missing(store)
     open_keys = {cell.key for cell in missing}
     table = Table("task", "distiller", "budget", "student", "evaluator", "cells", "done")
-    rows: dict[tuple[str, ...], list[bool]] = {}
+    rows: dict[tuple[str, str, str, str, str], list[bool]] = {}
     for cell in planned.cells:
         row = (cell.task.data.name, cell.distiller.label, str(cell.budget), cell.student.label,
                cell.evaluator.label)  # fmt: skip

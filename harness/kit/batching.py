@@ -15,6 +15,8 @@ PaddingSide = Literal["left", "right"]
 
 _CPU_OVERHEAD = 32
 _ACCELERATOR_OVERHEAD = 2048
+_CPU_TOKENS = 2048
+_ACCELERATOR_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,17 @@ def group_overhead(device: torch.device) -> int:
     return _CPU_OVERHEAD if device.type == "cpu" else _ACCELERATOR_OVERHEAD
 
 
+def token_limit(device: torch.device) -> int:
+    """Tokens computed at once: enough to keep a device busy, few enough for its memory."""
+    return _CPU_TOKENS if device.type == "cpu" else _ACCELERATOR_TOKENS
+
+
 def length_groups(
     lengths: np.ndarray,
     max_rows: int,
     *,
     overhead: int,
-    max_tokens: int = 1 << 16,
+    max_tokens: int | None = None,
 ) -> list[np.ndarray]:
     """Splits rows into groups of similar length at the least total cost.
 
@@ -107,7 +114,8 @@ def length_groups(
         lengths: [n] tokens of each row.
         max_rows: most rows in a group.
         overhead: what one more group costs, as the number of tokens computed in that time.
-        max_tokens: most tokens in a group, padding included; a longer row stands alone.
+        max_tokens: most tokens in a group, padding included; a longer row stands alone. None
+            sets no limit.
 
     Returns:
         Index arrays that partition range(n), longest rows first.
@@ -118,7 +126,9 @@ def length_groups(
     start = np.zeros(len(order) + 1, dtype=np.int64)
     for end in range(1, len(order) + 1):
         longest = ordered[end - 1]
-        most = max(1, min(max_rows, end, int(max_tokens // max(longest, 1))))
+        most = min(max_rows, end)
+        if max_tokens is not None:
+            most = max(1, min(most, int(max_tokens // longest)))
         rows = np.arange(most, 0, -1)
         costs = best[end - most : end] + rows * longest
         cheapest = int(np.argmin(costs))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
-from harness.fingerprint import digest, rows_digest
+from harness.fingerprint import rows_digest
 from harness.randomness import derive_seed
 from harness.types import Split, TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.kit.text_classifier import Pooling
+    from harness.kit.text_classifier import Pooling, TextStudent
 
 Embedding = Literal["proxy", "tfidf"]
 
@@ -56,23 +56,19 @@ def embed_rows(
     chosen = task.split(split)
     if rows is not None:
         chosen = chosen.select(np.asarray(rows, dtype=np.int64))
+    columns = list(task.input_columns)
+    inputs: dict[str, Any] = {"rows": rows_digest(chosen.select_columns(columns))}
     if encoder == TFIDF:
-        inputs: dict[str, Any] = {"dimensions": TFIDF_DIMENSIONS, "version": _TFIDF_VERSION}
+        inputs |= {"tfidf": _TFIDF_VERSION, "dimensions": TFIDF_DIMENSIONS, "columns": columns}
     else:
-        inputs = _student_inputs(task, encoder, pooling, context)
-    inputs |= {
-        "task": task.name,
-        "columns": list(task.input_columns),
-        "rows": rows_digest(chosen.select_columns(list(task.input_columns))),
-        "encoder": encoder,
-    }
+        inputs |= proxy_inputs(task, encoder, context) | {"pooling": pooling}
 
     def compute() -> dict[str, np.ndarray]:
         if encoder == TFIDF:
-            vectors = tfidf_vectors(_joined_texts(chosen, task.input_columns))
+            vectors = tfidf_vectors(_joined_texts(chosen, columns))
         else:
             own = replace(context, seed=_SEED)
-            classifier = _student(encoder, context).build(task, own, max_length=MAX_LENGTH)
+            classifier = proxy_student(encoder, context).build(task, own, max_length=MAX_LENGTH)
             vectors = classifier.embed(chosen, pooling, context)
         _require_finite(vectors, encoder)
         return {"vectors": vectors}
@@ -80,15 +76,51 @@ def embed_rows(
     return context.cache.arrays("embedding", inputs, compute)["vectors"]
 
 
+def proxy_student(spec: str, context: StageContext) -> TextStudent:
+    """The student that a method uses as its proxy.
+
+    Raises:
+        UsageError: no proxy is named, or the student cannot build a text classifier.
+    """
+    if not spec:
+        raise UsageError(
+            "no proxy to look at the rows with", hint="Set proxy to a student like bert:minilm."
+        )
+    student = context.student(spec)
+    if not hasattr(student, "build"):
+        raise UsageError(
+            f"student '{spec}' builds no text classifier, so it cannot be a proxy",
+            hint="Set proxy to a student like bert:minilm, or embedding to tfidf.",
+        )
+    return cast("TextStudent", student)
+
+
+def proxy_inputs(task: TaskData, spec: str, context: StageContext) -> dict[str, Any]:
+    """What an untrained proxy depends on, to name a cached result by: spec, options, weights.
+
+    It covers the content of train, because a student may learn a vocabulary from it.
+    """
+    student = proxy_student(spec, context)
+    return {
+        "task": task.name,
+        "train": rows_digest(task.train),
+        "proxy": spec,
+        "options": _options(student),
+        "fingerprint": student.fingerprint(),
+        "max_length": MAX_LENGTH,
+    }
+
+
 def tfidf_vectors(texts: Sequence[str], dimensions: int = TFIDF_DIMENSIONS) -> np.ndarray:
     """TF-IDF rows projected on their leading singular vectors, each of length 1.
 
     Term frequencies are damped to 1 + ln(tf); the singular vectors come from a randomised
-    decomposition with a fixed seed (latent semantic analysis). A text without any of the
-    leading terms gives a row of zeros.
+    decomposition with a fixed seed (latent semantic analysis). A text without words gives a row
+    of zeros.
 
     Returns:
-        [n, d] float32, d at most `dimensions` and below the numbers of texts and of terms.
+        [n, d] float32, d at most `dimensions` and below the numbers of texts and of terms; with
+        one text or one term there is nothing to project, and the TF-IDF rows come as they are.
 
     Raises:
         UsageError: no text holds a word.
@@ -109,29 +141,9 @@ def tfidf_vectors(texts: Sequence[str], dimensions: int = TFIDF_DIMENSIONS) -> n
     return normalize(vectors).astype(np.float32)
 
 
-def _student(spec: str, context: StageContext) -> Any:
-    if not spec:
-        raise UsageError(
-            "no encoder to embed rows with", hint="Set proxy to a student such as bert:minilm."
-        )
-    student = context.student(spec)
-    if not hasattr(student, "build"):
-        raise UsageError(f"student '{spec}' does not embed text, so it cannot be a proxy")
-    return student
-
-
-def _student_inputs(
-    task: TaskData, encoder: str, pooling: Pooling, context: StageContext
-) -> dict[str, Any]:
-    """What its vectors depend on; `train` because a student may learn a vocabulary from it."""
-    student = _student(encoder, context)
-    return {
-        "fingerprint": student.fingerprint(),
-        "options": digest(repr(student)),
-        "pooling": pooling,
-        "max_length": MAX_LENGTH,
-        "train": rows_digest(task.train),
-    }
+def _options(student: Any) -> dict[str, Any]:
+    known = fields(student) if is_dataclass(student) else ()
+    return {field.name: getattr(student, field.name) for field in known}
 
 
 def _joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:

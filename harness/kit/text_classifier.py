@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.errors import ContractError, UsageError
-from harness.kit.batching import EncodedRows, group_overhead, length_groups
+from harness.kit.batching import EncodedRows, PaddingSide
+from harness.kit.forward import PaddedForward, forward_pass
 from harness.types import Student, StudentInfo, TaskData
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Pooling = Literal["cls", "mean", "head"]
 
-PREDICTION_ROWS = 64
 _ROWS_AT_ONCE = 1024
 
 
@@ -81,6 +81,8 @@ class TextClassifier:
 
     def encode(self, rows: Dataset, context: StageContext | None = None) -> EncodedRows:
         """Token ids of the rows' input columns, truncated to `max_length`, without padding."""
+        if len(rows) == 0:
+            raise UsageError("there are no rows to encode")
         starts: Any = range(0, len(rows), _ROWS_AT_ONCE)
         if context is not None and len(starts) > 1:
             starts = context.track(starts, "tokenising", total=len(starts))
@@ -98,7 +100,7 @@ class TextClassifier:
             ids.extend(np.asarray(row, dtype=np.int32) for row in encoded["input_ids"])
             if self._has_segments:
                 types.extend(np.asarray(row, np.int32) for row in encoded["token_type_ids"])
-        side = "left" if self.tokenizer.padding_side == "left" else "right"
+        side: PaddingSide = "left" if self.tokenizer.padding_side == "left" else "right"
         return EncodedRows(ids=tuple(ids), type_ids=tuple(types) or None, side=side)
 
     def predict(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
@@ -109,7 +111,13 @@ class TextClassifier:
         self, encoded: EncodedRows, context: StageContext | None = None
     ) -> np.ndarray:
         """`predict` for rows that were tokenised before."""
-        return self._map(encoded, self._probabilities, "predicting", context)
+        with forward_pass(self.model, encoded, self.pad_id, self.device) as forward:
+            parts = forward.split(np.arange(len(encoded)))
+
+            def probabilities(part: np.ndarray) -> Tensor:
+                return forward.logits(part).float().softmax(-1)
+
+            return self._map(parts, probabilities, "predicting", context)
 
     def embed(
         self, rows: Dataset, pooling: Pooling, context: StageContext | None = None
@@ -123,7 +131,13 @@ class TextClassifier:
         pooled = {"cls": self._first, "mean": self._mean, "head": self._head_inputs}
         if pooling not in pooled:
             raise UsageError(f"unknown pooling '{pooling}'", hint="Known: cls, mean, head.")
-        return self._map(self.encode(rows, context), pooled[pooling], "embedding", context)
+        encoded = self.encode(rows, context)
+        padded = PaddedForward(self.model, encoded, self.pad_id, self.device)
+
+        def vectors(part: np.ndarray) -> Tensor:
+            return pooled[pooling](encoded.pad(part, self.pad_id, self.device)).float()
+
+        return self._map(padded.split(np.arange(len(encoded))), vectors, "embedding", context)
 
     def save(self, folder: Path) -> None:
         """Writes weights as safetensors, the configuration and the tokenizer.
@@ -137,29 +151,16 @@ class TextClassifier:
 
     def _map(
         self,
-        encoded: EncodedRows,
-        compute: Callable[[dict[str, Tensor]], Tensor],
+        parts: Sequence[np.ndarray],
+        compute: Callable[[np.ndarray], Tensor],
         description: str,
         context: StageContext | None,
     ) -> np.ndarray:
-        groups: Any = length_groups(
-            encoded.lengths, PREDICTION_ROWS, overhead=group_overhead(self.device)
-        )
-        if context is not None:
-            groups = context.track(groups, description, total=len(groups))
-        results: np.ndarray | None = None
+        """The rows of `compute(part)` for all parts, put where the parts' indices say."""
+        shown = parts if context is None else context.track(parts, description, total=len(parts))
         with evaluating(self.model):
-            for group in groups:
-                values = compute(encoded.pad(group, self.pad_id, self.device)).float().cpu().numpy()
-                if results is None:
-                    results = np.empty((len(encoded), values.shape[1]), dtype=np.float32)
-                results[group] = values
-        if results is None:
-            raise UsageError("there are no rows to predict or embed")
-        return results
-
-    def _probabilities(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.model(**inputs).logits.float().softmax(-1)
+            values = np.concatenate([compute(part).cpu().numpy() for part in shown])
+        return values[np.argsort(np.concatenate(parts))]
 
     def _first(self, inputs: dict[str, Tensor]) -> Tensor:
         hidden = self.model.base_model(**inputs).last_hidden_state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from torch.optim import AdamW
 
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
-from harness.kit.batching import EncodedRows, group_overhead, length_groups, sample_batches
+from harness.kit.batching import EncodedRows, sample_batches
 from harness.kit.compact_embedding import EmbeddingSwap, compactable
+from harness.kit.forward import Forward, forward_pass
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import Recipe
 
-MICRO_BATCH_ROWS = 64
 Validation = Callable[[], float]
 
 
@@ -64,11 +65,15 @@ def train_classifier(
     batches = sample_batches(
         len(rows), recipe.batch_size, recipe.steps, context.numpy_generator("batches")
     )
-    with seeded(context.seed_for("dropout")), swap.compact() if swap else nullcontext():
+    with (
+        seeded(context.seed_for("dropout")),
+        swap.compact() if swap else nullcontext(),
+        forward_pass(model, rows, classifier.pad_id, classifier.device) as forward,
+    ):
         optimizer = build_optimizer(model, recipe.learning_rate, recipe.weight_decay)
         model.train()
         for step, batch in enumerate(context.track(batches, "training", total=recipe.steps)):
-            loss = accumulate_gradient(classifier, rows, batch, goals, shares, recipe.dtype)
+            loss = accumulate_gradient(forward, batch, goals, shares, recipe.dtype)
             _update(model, optimizer, loss, step, recipe, swap)
             if keeper is not None and step + 1 in checks:
                 with swap.dense() if swap else nullcontext():
@@ -79,33 +84,31 @@ def train_classifier(
 
 
 def accumulate_gradient(
-    classifier: TextClassifier,
-    rows: EncodedRows,
+    forward: Forward,
     batch: np.ndarray,
     goals: Tensor,
     shares: Tensor,
-    dtype: str = "float32",
+    dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> Tensor:
-    """Adds the gradient of a batch's loss to `.grad`, one group of similar lengths at a time.
+    """Adds the gradient of a batch's loss to `.grad`, one part of the batch at a time.
 
     Without dropout it equals the gradient of the batch padded to its longest row.
 
     Args:
         batch: row indices.
         goals: [n, classes] target probabilities; shares: [n] sample weights.
+        dtype: autocast type of the forward pass.
 
     Returns:
         The loss sum_i w_i CE_i / sum_i w_i over the batch, a scalar without graph.
     """
-    device = classifier.device
+    device = goals.device
     total = shares[torch.from_numpy(batch).to(device)].sum()
     loss = torch.zeros((), dtype=goals.dtype, device=device)
-    lengths = rows.lengths[batch]
-    for group in length_groups(lengths, MICRO_BATCH_ROWS, overhead=group_overhead(device)):
-        members = batch[group]
+    for members in forward.split(batch):
         chosen = torch.from_numpy(members).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = classifier.model(**rows.pad(members, classifier.pad_id, device)).logits
+            logits = forward.logits(members)
         losses = functional.cross_entropy(logits.to(goals.dtype), goals[chosen], reduction="none")
         part = (losses * shares[chosen]).sum() / total
         part.backward()

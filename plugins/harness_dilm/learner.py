@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.context import StageContext
-from harness.errors import UsageError
-from harness.kit.batching import EncodedRows, group_overhead, length_groups, sample_batches
+from harness.kit.batching import EncodedRows, sample_batches
+from harness.kit.forward import Forward, forward_pass
 from harness.kit.text_classifier import TextClassifier
 from harness.kit.training import accumulate_gradient
 from harness.types import Recipe
@@ -20,7 +20,6 @@ from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
 
 HEAD_STD = 0.02
-GROUP_ROWS = 64
 
 
 class RowTable:
@@ -103,15 +102,14 @@ class Learner:
         targets = torch.from_numpy(labels).to(self.classifier.device)
         goals = F.one_hot(targets, classes).to(self.classifier.model.dtype)
         shares = torch.ones(len(labels), device=self.classifier.device)
-        for batch in batches:
-            if self.frozen:
-                logits = self.classifier.head(self.head_inputs(table, batch))
-                F.cross_entropy(logits, targets[torch.from_numpy(batch)]).backward()
-            else:
-                accumulate_gradient(
-                    self.classifier, table.rows, batch, goals, shares, self._recipe.dtype
-                )
-            self._optimiser.step()
+        with self._forward(table.rows) as forward:
+            for batch in batches:
+                if self.frozen:
+                    logits = self.classifier.head(self.head_inputs(table, batch))
+                    F.cross_entropy(logits, targets[torch.from_numpy(batch)]).backward()
+                else:
+                    accumulate_gradient(forward, batch, goals, shares, self._recipe.dtype)
+                self._optimiser.step()
 
     def head_inputs(self, table: RowTable, indices: np.ndarray) -> Tensor:
         """[n, d] what enters the head on some rows, float32 and without gradient.
@@ -135,22 +133,20 @@ class Learner:
     @torch.no_grad()
     def _head_inputs(self, rows: EncodedRows) -> Tensor:
         classifier, device = self.classifier, self.classifier.device
-        seen: list[Tensor] = []
-        hook = classifier.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-        groups = length_groups(rows.lengths, GROUP_ROWS, overhead=group_overhead(device))
+        # With the head passing its input on, the model's logits are what enters the head.
+        hook = classifier.head.register_forward_hook(lambda _, given, __: given[0])
+        autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"
+        )
         try:
-            for group in groups:
-                with torch.autocast(
-                    device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"
-                ):
-                    classifier.model(**rows.pad(group, classifier.pad_id, device))
+            with autocast, self._forward(rows) as forward:
+                parts = forward.split(np.arange(len(rows)))
+                features = torch.cat([forward.logits(part) for part in parts])
         finally:
             hook.remove()
-        if seen[0].dim() != 2:
-            raise UsageError(
-                f"student '{classifier.info.name}' applies its head to every token, so it cannot"
-                " be the learner of gradient matching",
-                hint="Choose an encoder such as bert, roberta or xlnet as proxy.",
-            )
-        back = torch.from_numpy(np.argsort(np.concatenate(groups))).to(device)
-        return torch.cat(seen)[back].to(classifier.model.dtype)
+        back = torch.from_numpy(np.argsort(np.concatenate(parts))).to(device)
+        return features[back].to(classifier.head.weight.dtype)
+
+    def _forward(self, rows: EncodedRows) -> AbstractContextManager[Forward]:
+        classifier = self.classifier
+        return forward_pass(classifier.model, rows, classifier.pad_id, classifier.device)

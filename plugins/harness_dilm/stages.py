@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
+from harness.kit.embedding import proxy_student
 from harness.kit.text_classifier import TextClassifier
 from harness.types import DistilledData, TaskData
 from harness_dilm.checkpoint import computed_once
@@ -235,15 +235,9 @@ def proxy_classifier(
     """The proxy student, fresh.
 
     Raises:
-        UsageError: no proxy was named.
+        UsageError: no proxy is named, or it is no text classifier.
     """
-    if not options.proxy:
-        raise UsageError(
-            "DiLM needs a proxy student whose gradients it matches and which embeds its samples",
-            hint="Name one, such as --set dilm.proxy=bert:minilm.",
-        )
-    student: Any = context.student(options.proxy)
-    return student.build(task, context, max_length=max_length)
+    return proxy_student(options.proxy, context).build(task, context, max_length=max_length)
 
 
 def longest_sample(sequences: EncodedRows) -> int:

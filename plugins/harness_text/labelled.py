@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +24,6 @@ class LabelledTexts:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @cached_property
-    def normalised(self) -> list[tuple[str, ...]]:
-        """Each row's texts without case and with single blanks: equal for the same content."""
-        columns = [[" ".join(t.casefold().split()) for t in texts] for texts in self.texts.values()]
-        return list(zip(*columns, strict=True))
 
     def take(self, indices: np.ndarray) -> LabelledTexts:
         """The rows at `indices`, in their order."""

@@ -94,7 +94,7 @@ def _renew_head(model: PreTrainedModel) -> None:
             continue
         for parameter in module.parameters(recurse=False):
             # transformers leaves parameters with this mark as they are.
-            parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+            parameter._is_hf_initialized = False
         with torch.no_grad():
             model._init_weights(module)
 

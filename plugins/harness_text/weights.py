@@ -108,9 +108,8 @@ class FolderWeights:
         return f"folder sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
 
     def folder(self) -> Path:
-        for needed in ("config.json", "tokenizer.json"):
-            if not (self.path / needed).is_file():
-                raise UsageError(f"the model folder '{self.path}' has no {needed}")
+        if not (self.path / "config.json").is_file():
+            raise UsageError(f"the model folder '{self.path}' has no config.json")
         if not _has_weights(self.path):
             raise UsageError(
                 f"the model folder '{self.path}' has no safetensors weights",
@@ -133,8 +132,15 @@ def named_weights(model: str, revision: str) -> Weights:
     return HubWeights(model, revision)
 
 
-@lru_cache(maxsize=256)
 def _file_sha256(path: Path) -> str:
+    """The content hash, computed once in a process for as long as the file stays as it is."""
+    state = path.stat()
+    return _hash_once(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_once(path: Path, size: int, modified: int) -> str:
+    del size, modified
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -19,12 +19,12 @@ from harness.context import StageContext
 from harness.kit.text_classifier import TextClassifier
 from harness.types import StudentInfo
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 def letter_tokenizer(side: str = "right") -> PreTrainedTokenizerFast:
-    ids = {token: index for index, token in enumerate((*SPECIAL, *LETTERS))}
+    ids = {token: index for index, token in enumerate((*_SPECIAL, *_LETTERS))}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.kit.batching import EncodedRows, length_groups, sample_batches
@@ -72,6 +72,7 @@ def test_take_keeps_the_order_asked_for() -> None:
 
 
 class TestLengthGroups:
+    @settings(deadline=None)
     @given(lengths_of_rows, st.integers(1, 12), st.integers(0, 80))
     def test_partitions_the_rows_at_the_least_cost(
         self, lengths: np.ndarray, max_rows: int, overhead: int
@@ -81,6 +82,7 @@ class TestLengthGroups:
         assert max(map(len, groups)) <= max_rows
         assert cost(groups, lengths, overhead) == cheapest_cut(lengths, max_rows, overhead)
 
+    @settings(deadline=None)
     @given(lengths_of_rows, st.integers(1, 120))
     def test_no_group_but_a_single_long_row_exceeds_the_token_limit(
         self, lengths: np.ndarray, max_tokens: int
@@ -110,6 +112,7 @@ class TestSampleBatches:
         batches = self.batches(65, 64, 2)
         assert set(np.concatenate(batches)) == set(range(65))
 
+    @settings(deadline=None)
     @given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 30))
     def test_no_row_is_seen_twice_more_than_another_or_dropped(
         self, rows: int, batch_size: int, steps: int

@@ -1,0 +1,81 @@
+"""Coresets: the train rows that stand best for all of them, by geometry or by training."""
+
+from __future__ import annotations
+
+from harness import hookimpl
+from harness.hookspecs import RegisterDistiller
+
+HARNESS_API = 1
+
+
+@hookimpl
+def harness_register_distillers(register: RegisterDistiller) -> None:
+    register(
+        "random",
+        "harness_coreset.random_rows:RandomRows",
+        summary="rows drawn at random, anew for each seed and budget",
+        produces="selection",
+        version="1",
+    )
+    register(
+        "full",
+        "harness_coreset.random_rows:FullTrain",
+        summary="the whole train split",
+        produces="selection",
+        version="1",
+        deterministic=True,
+        fixed_budget="100%",
+    )
+    register(
+        "k-center",
+        "harness_coreset.k_center:KCenter",
+        summary="greedily, the row farthest from those chosen, starting at the centre",
+        produces="selection",
+        version="1",
+        deterministic=True,
+    )
+    register(
+        "k-means",
+        "harness_coreset.k_means:KMeans",
+        summary="the row nearest to each k-means centroid (DiLM's paper calls it K-centers)",
+        produces="selection",
+        version="1",
+    )
+    register(
+        "herding",
+        "harness_coreset.herding:Herding",
+        summary="greedily, the row that brings the chosen mean closest to the mean of all",
+        produces="selection",
+        version="1",
+        deterministic=True,
+    )
+    register(
+        "facility-location",
+        "harness_coreset.facility_location:FacilityLocation",
+        summary="greedily, the row that makes all rows most similar to some chosen one",
+        produces="selection",
+        version="1",
+        deterministic=True,
+    )
+    register(
+        "moderate",
+        "harness_coreset.moderate:Moderate",
+        summary="rows at the median distance from their class's centre",
+        produces="selection",
+        version="1",
+        deterministic=True,
+    )
+    register(
+        "el2n",
+        "harness_coreset.el2n:EL2N",
+        summary="rows with the largest mean error early in short proxy runs",
+        produces="selection",
+        version="1",
+    )
+    register(
+        "forgetting",
+        "harness_coreset.forgetting:Forgetting",
+        summary="rows that a proxy run learns and forgets most often",
+        produces="selection",
+        version="1",
+    )

@@ -1,0 +1,165 @@
+"""The generator: what it starts from, and how it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dilm_world import TINY, make_task
+from harness_dilm.generator import GPT2, Generator, build_generator, fingerprint
+from harness_dilm.options import LanguageModelOptions
+from harness_dilm.vocabulary import train_vocabulary
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from harness import MissingDependencyError, UsageError
+from harness.context import StageContext
+from harness.kit.training import decay_groups
+from harness.types import TaskData
+
+
+def save_llama(folder: Path, task: TaskData, *, safetensors: bool = True) -> None:
+    """A causal language model whose output embeddings are not tied to the input ones."""
+    words = sorted({word for text in task.train["text"] for word in text.split()})
+    vocabulary = {word: i for i, word in enumerate(["<s>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=24,
+        tie_word_embeddings=False,
+    )
+    fast.save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    if not safetensors:
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
+def test_class_tokens_start_as_the_start_token(generator: Generator) -> None:
+    start = generator.format.tokenizer.bos_token_id
+    for embedding in (
+        generator.model.get_input_embeddings(),
+        generator.model.get_output_embeddings(),
+    ):
+        for class_id in generator.format.class_ids:
+            assert torch.equal(embedding.weight[class_id], embedding.weight[start])
+
+
+def test_structural_tokens_are_distinct_and_outside_the_tokenizer(generator: Generator) -> None:
+    form = generator.format
+    new = {*form.class_ids, form.separator, form.pad}
+    assert len(new) == 4
+    assert min(new) >= len(form.tokenizer)
+    assert form.end == form.tokenizer.eos_token_id
+
+
+def test_only_texts_and_the_end_token_can_be_sampled(generator: Generator) -> None:
+    form = generator.format
+    forbidden = {*form.class_ids, form.separator, form.pad}
+    allowed = set(torch.nonzero(generator.sampleable)[:, 0].tolist())
+    assert allowed == set(range(len(generator.sampleable))) - forbidden
+    assert form.end in allowed
+
+
+def test_the_same_seed_gives_the_same_generator_and_another_seed_another(
+    task: TaskData, context: StageContext, tmp_path: Path
+) -> None:
+    options = LanguageModelOptions(**TINY)
+    first, second = (build_generator(options, task, context).parameters() for _ in range(2))
+    other = build_generator(options, task, StageContext(4, tmp_path)).parameters()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first["transformer.wte.weight"], other["transformer.wte.weight"])
+
+
+def test_the_vocabulary_is_reproducible_bounded_and_writes_any_text(task: TaskData) -> None:
+    first, second = (train_vocabulary(task.train["text"], 300) for _ in range(2))
+    assert first.get_vocab() == second.get_vocab()
+    assert 257 < len(first) <= 300
+    assert first.decode(first(" žluťoučký 馬").input_ids) == " žluťoučký 馬"
+
+
+def test_norms_and_biases_of_gpt2_do_not_decay(generator: Generator) -> None:
+    decayed, exempt = decay_groups(generator.model)
+    assert set(decayed) == {
+        "transformer.wte.weight",
+        "transformer.wpe.weight",
+        "transformer.h.0.attn.c_attn.weight",
+        "transformer.h.0.attn.c_proj.weight",
+        "transformer.h.0.mlp.c_fc.weight",
+        "transformer.h.0.mlp.c_proj.weight",
+    }
+    norms = {"transformer.h.0.ln_1", "transformer.h.0.ln_2", "transformer.ln_f"}
+    assert {f"{norm}.weight" for norm in norms} < set(exempt)
+    assert all(name.endswith("bias") for name in set(exempt) - {f"{n}.weight" for n in norms})
+
+
+def test_any_causal_model_from_a_folder_with_its_own_limits(
+    task: TaskData, context: StageContext, tmp_path: Path
+) -> None:
+    save_llama(tmp_path / "llama", task)
+    options = LanguageModelOptions(generator=str(tmp_path / "llama"), dtype="float32")
+    generator = build_generator(options, task, context)
+    form, start = generator.format, generator.format.tokenizer.bos_token_id
+    output = generator.model.get_output_embeddings().weight
+    assert generator.max_length == 24
+    assert min(form.class_ids) == 64
+    assert torch.equal(output[form.class_ids[1]], output[start])
+    assert not generator.sampleable[[start, len(form.tokenizer), 63, form.pad]].any()
+    with pytest.raises(UsageError, match="more than the 24 positions"):
+        build_generator(
+            LanguageModelOptions(generator=str(tmp_path / "llama"), max_length=25), task, context
+        )
+
+
+def test_a_folder_is_known_by_its_content(task: TaskData, tmp_path: Path) -> None:
+    save_llama(tmp_path / "a", task)
+    before = fingerprint(str(tmp_path / "a"))
+    (tmp_path / "a" / "config.json").write_text("{}")
+    assert before.startswith("sha256:")
+    assert fingerprint(str(tmp_path / "a")) != before
+
+
+def test_pickled_weights_are_refused(task: TaskData, tmp_path: Path) -> None:
+    save_llama(tmp_path / "pickled", task, safetensors=False)
+    with pytest.raises(UsageError, match=r"holds no \.safetensors weights"):
+        fingerprint(str(tmp_path / "pickled"))
+
+
+@pytest.mark.parametrize("name", ["gpt3", "someone/model", "someone/model@", "./missing"])
+def test_an_unpinned_or_unknown_generator_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="neither a folder nor a pinned hub id"):
+        fingerprint(name)
+
+
+def test_the_default_is_pinned() -> None:
+    assert fingerprint("gpt2") == GPT2
+    assert len(GPT2.partition("@")[2]) == 40
+
+
+def test_weights_that_cannot_be_had_name_the_ways_out(
+    context: StageContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    options = LanguageModelOptions(generator=f"nobody/nothing@{'0' * 40}")
+    with pytest.raises(MissingDependencyError, match="gpt2:tiny"):
+        build_generator(options, make_task(), context)
+
+
+def test_the_mode_is_put_back(make_generator: Callable[..., Generator], task: TaskData) -> None:
+    generator = make_generator(task)
+    with generator.mode(dropout=True):
+        assert generator.model.training
+    assert not generator.model.training
