@@ -43,8 +43,8 @@ def read_jsonl(path: Path) -> Dataset:
             if not line.strip():
                 continue
             row = _parse_object(line, path, number)
-            for name in row.keys() - columns.keys():
-                columns[name] = [None] * count
+            for name in row:
+                columns.setdefault(name, [None] * count)
             for name, values in columns.items():
                 values.append(row.get(name))
             count += 1

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,22 +15,16 @@ from harness.context import Progress, StageContext
 from harness.contracts import check_capabilities, check_distilled, check_score
 from harness.cost import Meter
 from harness.errors import DivergenceError, HarnessError, StoreError
-from harness.fingerprint import digest, rows_digest
 from harness.plan import Cell, Plan, StageKind
 from harness.progress import SilentProgress
-from harness.provenance import provenance
 from harness.randomness import derive_seed, seeded
 from harness.record import (
-    ComponentRecord,
     Cost,
     Costs,
-    DistilledRecord,
-    PackedArray,
     Record,
-    StudentRecord,
-    TaskRecord,
     Tuning,
 )
+from harness.recording import Fitted, make_failure, make_record
 from harness.results import Failure
 from harness.store import Distilled, Store, StoredArrays, atomic_folder
 from harness.types import Score, StudentInfo
@@ -71,16 +65,6 @@ class Outcome:
     reused: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained student with how its learning rate was chosen and what it cost."""
-
-    trained: Any
-    info: StudentInfo
-    tuning: Tuning
-    cost: Cost
 
 
 class _StageError(Exception):
@@ -365,15 +349,8 @@ class Runner:
 
         error = failed.error
         own = isinstance(error, HarnessError)
-        failure = Failure(
-            key=cell.key,
-            task=cell.task.choice.label,
-            distiller=cell.distiller.label,
-            budget=str(cell.budget),
-            student=cell.student.label,
-            evaluator=cell.evaluator.label,
-            distill_seed=cell.distill_seed,
-            fit_seed=cell.fit_seed,
+        failure = make_failure(
+            cell,
             stage=failed.kind,
             error=type(error).__name__,
             message=str(error),
@@ -382,115 +359,6 @@ class Runner:
         self._store.save_failure(failure)
         self._report(f"{cell}: {failed.kind} failed: {type(error).__name__}: {error}")
         return failure
-
-
-def make_record(
-    plan: Plan,
-    cell: Cell,
-    distilled: Distilled,
-    fitted: Fitted,
-    score: Score,
-    costs: Costs,
-    device: str,
-) -> Record:
-    """The document that a finished cell leaves behind."""
-    assert isinstance(cell.distiller.component, DistillerComponent)
-    recipe = {**dataclasses.asdict(cell.recipe), "learning_rate": fitted.tuning.chosen}
-    return Record(
-        key=cell.key,
-        distill_key=cell.distill_key,
-        fit_key=cell.fit_key,
-        suite=plan.suite.name,
-        suite_version=plan.suite.version,
-        protocol=cell.protocol,
-        task=_task_record(cell),
-        distiller=_component_record(cell.distiller),
-        distilled=DistilledRecord(
-            rows=len(distilled.data.rows),
-            bytes=distilled_bytes(distilled),
-            content=distilled_content(distilled),
-            produces=cell.distiller.component.produces,
-            used_splits=tuple(distilled.data.used_splits),
-            report=dict(distilled.data.report),
-        ),
-        budget=str(cell.budget),
-        distill_seed=cell.distill_seed,
-        fit_seed=cell.fit_seed,
-        student=StudentRecord(
-            component=_component_record(cell.student),
-            variant=fitted.info.variant,
-            source=fitted.info.source,
-            parameters=fitted.info.parameters,
-        ),
-        recipe=recipe,
-        tuning=fitted.tuning,
-        evaluator=_component_record(cell.evaluator),
-        main=score.main,
-        metrics={name: float(value) for name, value in score.metrics.items()},
-        items={name: PackedArray.pack(values) for name, values in score.items.items()},
-        costs=costs,
-        provenance=provenance(device),
-    )
-
-
-def distilled_bytes(distilled: Distilled) -> int:
-    """Bytes that training on a set needs: values, and soft labels and weights if any.
-
-    A text counts its UTF-8 bytes and a number its width, so that the size does not depend on
-    how a table happens to lie in memory.
-    """
-    data = distilled.data
-    table = data.rows.with_format("arrow")[:]
-    arrays = (data.soft_labels, data.weights)
-    columns = sum(_column_bytes(table.column(name)) for name in table.column_names)
-    return columns + sum(array.nbytes for array in arrays if array is not None)
-
-
-def _column_bytes(column: Any) -> int:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_primitive(column.type):
-        return len(column) * column.type.bit_width // 8
-    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
-
-
-def distilled_content(distilled: Distilled) -> str:
-    """Content hash of a distilled set."""
-    data = distilled.data
-    arrays: Mapping[str, Any] = {
-        "soft_labels": None if data.soft_labels is None else data.soft_labels.tolist(),
-        "weights": None if data.weights is None else data.weights.tolist(),
-    }
-    return digest({"rows": rows_digest(data.rows), **arrays})
-
-
-def _task_record(cell: Cell) -> TaskRecord:
-    data = cell.task.data
-    return TaskRecord(
-        component=_component_record(cell.task.choice),
-        fingerprint=cell.task.fingerprint,
-        test_fingerprint=cell.task.test_fingerprint,
-        version=data.version,
-        metric=data.metric,
-        source_kind=data.source.kind,
-        source_detail=data.source.detail,
-        rows={split: len(rows) for split, rows in data.splits.items()},
-        label_names=data.label_names,
-    )
-
-
-def _component_record(choice: Choice) -> ComponentRecord:
-    component = choice.component
-    return ComponentRecord(
-        name=component.name,
-        label=choice.label,
-        version=component.version,
-        plugin=component.plugin,
-        distribution=component.distribution,
-        options=dict(choice.options),
-        fingerprint=choice.identity.get("fingerprint", ""),
-    )
 
 
 def _fit_json(fitted: Fitted) -> str:

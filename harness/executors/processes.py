@@ -13,6 +13,7 @@ from harness.context import Progress
 from harness.errors import UsageError
 from harness.executors.job import Job, work_on
 from harness.plan import Cell, Plan
+from harness.recording import make_failure
 from harness.results import Failure, load_records
 from harness.run import Outcome
 from harness.store import Store
@@ -109,15 +110,8 @@ def _outcome(plan: Plan, due: list[Cell], store: Store) -> Outcome:
 
 
 def _lost(cell: Cell) -> Failure:
-    return Failure(
-        key=cell.key,
-        task=cell.task.choice.label,
-        distiller=cell.distiller.label,
-        budget=str(cell.budget),
-        student=cell.student.label,
-        evaluator=cell.evaluator.label,
-        distill_seed=cell.distill_seed,
-        fit_seed=cell.fit_seed,
+    return make_failure(
+        cell,
         stage="unknown",
         error="WorkerDied",
         message="its worker died before the cell ended; run the same command to go on",

@@ -162,10 +162,8 @@ def schedule(step: int, recipe: Recipe) -> float:
 
 def check_steps(recipe: Recipe) -> set[int]:
     """After how many updates validation is asked: evenly spaced, the last one included."""
-    return {
-        max(1, round(recipe.steps * (check + 1) / recipe.evaluations))
-        for check in range(recipe.evaluations)
-    }
+    checks = max(1, recipe.evaluations)
+    return {max(1, round(recipe.steps * (check + 1) / checks)) for check in range(checks)}
 
 
 class _BestWeights:

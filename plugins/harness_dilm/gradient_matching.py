@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.batching import EncodedRows, sample_batches
+from harness.kit.embedding import embed_rows
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import LABEL_COLUMN, Recipe, TaskData
@@ -92,7 +92,7 @@ class GradientMatching:
         self._teachers: tuple[Teacher, ...] = ()
         if options.representative:
             self._teachers = representative_teachers(
-                classifier.embed(rows, options.embedding, context),
+                embed_rows(task, "train", options.proxy, options.embedding, context, rows=members),
                 self._labels,
                 self.classes,
                 options.teacher_rows,

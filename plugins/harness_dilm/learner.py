@@ -98,17 +98,19 @@ class Learner:
             self._options.learner_steps_between,
             self._context.numpy_generator("learner-batches", loop, round_),
         )
-        classes = self.classifier.head.out_features
         targets = torch.from_numpy(labels).to(self.classifier.device)
-        goals = F.one_hot(targets, classes).to(self.classifier.model.dtype)
-        shares = torch.ones(len(labels), device=self.classifier.device)
+        if self.frozen:
+            for batch in batches:
+                logits = self.classifier.head(self.head_inputs(table, batch))
+                F.cross_entropy(logits, targets[torch.from_numpy(batch)]).backward()
+                self._optimiser.step()
+            return
+        goals = F.one_hot(targets, self.classifier.head.out_features)
+        goals = goals.to(self.classifier.head.weight.dtype)
+        shares = torch.ones_like(goals[:, 0])
         with self._forward(table.rows) as forward:
             for batch in batches:
-                if self.frozen:
-                    logits = self.classifier.head(self.head_inputs(table, batch))
-                    F.cross_entropy(logits, targets[torch.from_numpy(batch)]).backward()
-                else:
-                    accumulate_gradient(forward, batch, goals, shares, self._recipe.dtype)
+                accumulate_gradient(forward, batch, goals, shares, self._recipe.dtype)
                 self._optimiser.step()
 
     def head_inputs(self, table: RowTable, indices: np.ndarray) -> Tensor:

@@ -63,7 +63,7 @@ class TableTask:
 
     def _task(self, name: str, tables: Mapping[str, Dataset], source: DataSource) -> TaskData:
         """The task made of the tables `train` and, where they are given, `validation`, `test`."""
-        where = {split: f"the {split} rows of '{name}'" for split in tables}
+        where = {split: f"the {split} split of '{name}'" for split in tables}
         classes = self._classes(tables["train"], where["train"])
         notes: list[str] = []
         rows = {s: self._rows(table, classes, where[s], s, notes) for s, table in tables.items()}
@@ -107,7 +107,7 @@ class TableTask:
             ) from error
         if self.metric in TWO_CLASS_METRICS and len(classes.names) != 2:
             raise UsageError(
-                f"metric '{self.metric}' is for two classes, {where} have {len(classes.names)}",
+                f"metric '{self.metric}' is for two classes, {where} has {len(classes.names)}",
                 hint="accuracy and macro_f1 suit any number of classes.",
             )
         return classes
@@ -125,7 +125,7 @@ class TableTask:
         count = len({position for _, position in empty})
         if not self.drop_empty:
             raise UsageError(
-                f"{count} of {where} lack a text; the first is row {first[1] + 1},"
+                f"{count} rows of {where} lack a text; the first is row {first[1] + 1},"
                 f" column '{first[0]}'",
                 hint="--set task.drop_empty=true leaves them out.",
             )

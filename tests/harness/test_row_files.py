@@ -69,6 +69,7 @@ def test_a_csv_field_may_be_longer_than_pythons_default(tmp_path: Path) -> None:
 def test_absent_keys_read_as_none_whichever_row_lacks_them(tmp_path: Path) -> None:
     rows = [{"a": 1}, {"b": "x"}, {"a": 2, "b": "y"}]
     table = read_rows(write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert table.column_names == ["a", "b"]
     assert table["a"][:] == [1, None, 2]
     assert table["b"][:] == [None, "x", "y"]
 

@@ -15,8 +15,9 @@ from harness.types import TaskData
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import dilm_world  # noqa: E402
-from harness_dilm.generator import Generator  # noqa: E402
+import dilm_world
+
+from harness_dilm.generator import Generator
 
 
 @pytest.fixture(autouse=True)

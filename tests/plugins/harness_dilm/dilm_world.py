@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from harness_dilm.generator import Generator, build_generator
-from harness_dilm.options import LanguageModelOptions
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -26,6 +24,8 @@ from harness.context import StageContext
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import DataSource, StudentInfo, TaskData
+from harness_dilm.generator import Generator, build_generator
+from harness_dilm.options import LanguageModelOptions
 
 GOOD = ("good", "great", "fine", "lovely", "warm", "bright")
 BAD = ("bad", "poor", "dull", "awful", "cold", "bleak")
@@ -127,6 +127,9 @@ def make_classifier(
 @dataclass(frozen=True)
 class TinyStudent:
     """What a context gives for any proxy spec."""
+
+    def fingerprint(self) -> str:
+        return "tiny"
 
     def build(
         self, task: TaskData, context: StageContext, *, max_length: int = 128

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 import torch
 from dilm_world import TINY, make_task
-from harness_dilm.generator import GPT2, Generator, build_generator, fingerprint
-from harness_dilm.options import LanguageModelOptions
-from harness_dilm.vocabulary import train_vocabulary
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -19,6 +16,9 @@ from harness import MissingDependencyError, UsageError
 from harness.context import StageContext
 from harness.kit.training import decay_groups
 from harness.types import TaskData
+from harness_dilm.generator import GPT2, Generator, build_generator, fingerprint
+from harness_dilm.options import LanguageModelOptions
+from harness_dilm.vocabulary import train_vocabulary
 
 
 def save_llama(folder: Path, task: TaskData, *, safetensors: bool = True) -> None:

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 from dilm_world import in_float64, make_context
+
+from harness import HarnessError
+from harness.kit.batching import EncodedRows
+from harness.randomness import seeded
+from harness.types import TaskData
 from harness_dilm.generator import Generator
 from harness_dilm.language_modelling import (
     backward_language_loss,
@@ -18,11 +23,6 @@ from harness_dilm.language_modelling import (
     train_language_model,
 )
 from harness_dilm.options import LanguageModelOptions
-
-from harness import HarnessError
-from harness.kit.batching import EncodedRows
-from harness.randomness import seeded
-from harness.types import TaskData
 
 
 def sequences(generator: Generator, task: TaskData, count: int = 12) -> EncodedRows:
@@ -122,9 +122,7 @@ def test_training_is_reproducible_whatever_the_global_seed(
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
 
 
-def test_a_diverging_run_says_so(
-    generator: Generator, task: TaskData, tmp_path: Path
-) -> None:
+def test_a_diverging_run_says_so(generator: Generator, task: TaskData, tmp_path: Path) -> None:
     with torch.no_grad():
         generator.model.get_input_embeddings().weight.fill_(torch.nan)
     options = LanguageModelOptions(lm_steps=2, lm_batch_size=4)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from dilm_world import LEARNERS, make_classifier, make_context, make_rows
+from torch import nn
+
 from harness_dilm.learner import Learner, RowTable
 from harness_dilm.matching import HeadBatch
 from harness_dilm.options import MatchingOptions
-from torch import nn
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 OPTIONS: dict[str, Any] = {
@@ -24,7 +25,9 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def make_learner(folder: Path, family: str = "bert", device: str = "cpu", **options: Any) -> Learner:
+def make_learner(
+    folder: Path, family: str = "bert", device: str = "cpu", **options: Any
+) -> Learner:
     classifier = make_classifier(family=family)
     classifier.device = torch.device(device)
     classifier.model.to(device)

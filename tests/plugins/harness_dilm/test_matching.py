@@ -9,6 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dilm_world import LEARNERS, in_float64, make_classifier, make_rows, make_task
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness.kit.text_classifier import TextClassifier
 from harness_dilm.full_network import NetworkBatch, matched_parameters
 from harness_dilm.generator import Generator
 from harness_dilm.language_modelling import divisors, sequence_losses
@@ -19,11 +24,6 @@ from harness_dilm.matching import (
     backward_matching_loss,
     sample_weights,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
-
-from harness.kit.text_classifier import TextClassifier
 
 
 def double_head(features: int, classes: int, *, bias: bool = True, seed: int = 0) -> nn.Linear:
@@ -265,7 +265,9 @@ def test_generator_gradient_equals_torch_func_through_everything(
                 means = means * torch.from_numpy((own.lengths - 1) / (padded - 1))
             weight = torch.softmax(-means / 0.5, 0)
             residual = head(features[label]).softmax(-1) - torch.eye(2)[label]
-            weighted = (residual * weight[:, None]).detach() * 0 + residual.detach() * weight[:, None]
+            weighted = (residual * weight[:, None]).detach() * 0 + residual.detach() * weight[
+                :, None
+            ]
             gradient = (weighted.T @ features[label], weighted.sum(0))
             total = total + naive_loss(targets[label], gradient) / 2
         return total
@@ -274,9 +276,7 @@ def test_generator_gradient_equals_torch_func_through_everything(
     expected = torch.func.grad(loss)(parameters)
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, parameter in generator.model.named_parameters():
-        torch.testing.assert_close(
-            parameter.grad, expected[name], rtol=1e-6, atol=1e-9 * largest
-        )
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-6, atol=1e-9 * largest)
 
 
 def test_batching_all_classes_leaves_each_its_own_padded_length(

@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 import torch
 from dilm_world import make_task
-from harness_dilm.generator import Generator
-from harness_dilm.options import LanguageModelOptions
-from harness_dilm.sampling import nucleus_sample, sample
-from harness_dilm.synthesis import synthesise
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -21,6 +17,10 @@ from transformers import TopPLogitsWarper
 from harness import HarnessError
 from harness.context import StageContext
 from harness.types import TaskData
+from harness_dilm.generator import Generator
+from harness_dilm.options import LanguageModelOptions
+from harness_dilm.sampling import nucleus_sample, sample
+from harness_dilm.synthesis import synthesise
 
 
 def nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from dilm_world import make_task
 from datasets import Dataset
-from harness_dilm.generator import Generator
-from harness_dilm.text_format import shortened
+from dilm_world import make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import UsageError
 from harness.types import TaskData
+from harness_dilm.generator import Generator
+from harness_dilm.text_format import shortened
 
 
 @pytest.mark.parametrize("fields", [1, 2, 3])

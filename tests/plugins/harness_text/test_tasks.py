@@ -35,11 +35,10 @@ def write(data_dir: Path, name: str, rows: list[dict[str, Any]]) -> None:
 def made_up(task: type[NamedTask], split: str, count: int) -> list[dict[str, Any]]:
     """Rows with the task's columns, one too many, and a few classes in turn."""
     classes = len(task.label_names)
-    columns = [
+    return [
         {c: f"{split} {c} {i}" for c in task.input_columns} | {"label": i % classes, "source": "x"}
         for i in range(count)
     ]
-    return columns
 
 
 @pytest.fixture
@@ -223,8 +222,8 @@ def test_the_real_data(
     data = checked(task().load(DataLocator(real_data()).without_hub()))
     assert data.class_counts("test") == test_counts
     assert len(data.train) + len(data.validation) == train_and_validation
-    seen = set(zip(*(data.test[c] for c in task.input_columns), strict=True))
-    assert seen.isdisjoint(zip(*(data.train[c] for c in task.input_columns), strict=True))
+    seen = set(zip(*(data.test[c][:] for c in task.input_columns), strict=True))
+    assert seen.isdisjoint(zip(*(data.train[c][:] for c in task.input_columns), strict=True))
     share = [n / len(data.validation) for n in data.class_counts("validation")]
     expected = [n / len(data.train) for n in data.class_counts("train")]
     assert share == pytest.approx(expected, abs=2e-3)

@@ -126,7 +126,9 @@ def test_the_order_of_classes_can_be_set_so_that_f1_is_of_the_last(tmp_path: Pat
 def test_rows_without_text_are_refused_or_dropped_as_asked(tmp_path: Path) -> None:
     rows = reviews()
     rows[6]["body"], rows[9]["body"] = " \t", None
-    with pytest.raises(UsageError, match=r"2 of .* lack a text; the first is row 7, column 'body'"):
+    with pytest.raises(
+        UsageError, match=r"2 rows of .* lack a text; the first is row 7, column 'body'"
+    ):
         load_jsonl(tmp_path / "r.jsonl", rows)
     data = load_jsonl(tmp_path / "r.jsonl", rows, drop_empty=True)
     assert sum(sizes(data).values()) == 38
@@ -172,7 +174,7 @@ def test_a_class_too_small_to_be_in_every_split_is_refused(tmp_path: Path) -> No
 
 def test_a_test_label_that_train_never_has_is_refused(tmp_path: Path) -> None:
     test = jsonl(tmp_path / "test.jsonl", [{"body": "x", "stars": 7}])
-    with pytest.raises(UsageError, match="row 1 of the test rows .* has the label '7'"):
+    with pytest.raises(UsageError, match=r"row 1 of the test split .* has the label '7'"):
         load_jsonl(tmp_path / "r.jsonl", reviews(), test=test)
 
 
@@ -253,7 +255,7 @@ def test_the_classes_of_a_hub_data_set_can_be_turned_and_renamed() -> None:
 
 def test_a_hub_split_without_labels_is_refused() -> None:
     task = HubTask(dataset="someone/films", text=("sentence",), test="test")
-    with pytest.raises(UsageError, match="row 1 of the test rows .* has the label '-1'"):
+    with pytest.raises(UsageError, match=r"row 1 of the test split .* has the label '-1'"):
         task.load(HubInMemory())
 
 
