@@ -152,7 +152,7 @@ def _check_columns(border: _Border, rows: Dataset, task: TaskData, *, field: str
 def _check_labels(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
     import numpy as np
 
-    labels = np.asarray(rows[LABEL_COLUMN])
+    labels = np.asarray(rows[LABEL_COLUMN][:])
     classes = len(task.label_names)
     fine = labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < classes
     shown = f"{labels.dtype} from {labels.min()} to {labels.max()}"
@@ -163,7 +163,7 @@ def _check_labels(border: _Border, rows: Dataset, task: TaskData, *, field: str)
 
 def _check_texts(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
     for column in task.input_columns:
-        for position, value in enumerate(rows[column]):
+        for position, value in enumerate(rows[column][:]):
             if isinstance(value, str) and not value.strip():
                 border.require(
                     False, field=f"column '{column}' of {field}", expected="text in every row",

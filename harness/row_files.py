@@ -44,7 +44,8 @@ def read_jsonl(path: Path) -> Dataset:
                 continue
             row = _parse_object(line, path, number)
             for name in row:
-                columns.setdefault(name, [None] * count)
+                if name not in columns:
+                    columns[name] = [None] * count
             for name, values in columns.items():
                 values.append(row.get(name))
             count += 1
@@ -162,9 +163,10 @@ def _table(columns: dict[str, list[Any]], count: int, path: Path) -> Dataset:
     for name, values in columns.items():
         try:
             arrays[name] = pa.array(values)
-        except (pa.ArrowException, OverflowError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             raise HarnessError(
-                f"column '{name}' of '{path.name}' mixes types: {_first_line(error)}"
+                f"column '{name}' of '{path.name}' has no type that fits all rows:"
+                f" {_first_line(error)}"
             ) from error
     return Dataset(pa.table(arrays))
 

@@ -182,7 +182,7 @@ class DataLocator:
             )
         if Path(dataset.repository).exists():
             raise UsageError(
-                f"'{dataset.repository}' is also a folder here, which the loader would read instead",
+                f"'{dataset.repository}' is also a folder here, which would be read instead",
                 hint="Run from another folder, or rename that one.",
             )
         if not self.use_hub:

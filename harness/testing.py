@@ -98,7 +98,7 @@ class WordCounts:
         generator = context.numpy_generator("forget")
         counts: dict[str, np.ndarray] = {}
         classes = len(task.label_names)
-        for text, label in zip(_texts(data.rows, task), data.rows["label"], strict=True):
+        for text, label in zip(_texts(data.rows, task), data.rows["label"][:], strict=True):
             for word in text.split():
                 counts.setdefault(word, np.zeros(classes))[label] += 1
         kept = [word for word in sorted(counts) if generator.random() >= self.forget]
@@ -133,7 +133,7 @@ class TrainedWordCounts:
         del context
         scores = np.zeros((len(rows), self._classes))
         for column in self._columns:
-            for position, text in enumerate(rows[column]):
+            for position, text in enumerate(rows[column][:]):
                 for word in text.split():
                     scores[position] += self._logits.get(word, 0.0)
         exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -314,7 +314,7 @@ def _toy_rows(classes: int, rows: int, seed: int) -> Dataset:
 
 
 def _texts(rows: Dataset, task: TaskData) -> list[str]:
-    columns = [rows[column] for column in task.input_columns]
+    columns = [rows[column][:] for column in task.input_columns]
     return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
 

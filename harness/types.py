@@ -88,7 +88,7 @@ class TaskData:
         """Rows of each class in a split, by label."""
         import numpy as np
 
-        labels = np.asarray(self.split(split)[LABEL_COLUMN])
+        labels = np.asarray(self.split(split)[LABEL_COLUMN][:])
         return np.bincount(labels, minlength=len(self.label_names)).tolist()
 
 

@@ -9,14 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 import harness
 from harness.api import BenchResult, bench
 from harness.plugins import PluginHost
+from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Timings never decide a test: a busy machine is slow, not wrong.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
 from harness.context import StageContext
 from harness.kit.text_classifier import TextClassifier, quiet_transformers
@@ -114,6 +114,7 @@ def fit_with_trainer(task: TaskData, seed: int) -> Run:
             train_dataset=encoded,
             data_collator=DataCollatorWithPadding(classifier.tokenizer, padding="longest"),
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         seconds, cpu = clock.elapsed()
     return Run(seconds, cpu, _accuracy(classifier, task))

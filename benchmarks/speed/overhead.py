@@ -1,6 +1,6 @@
 """What the host adds to the work of its plugins: wall time of a run less the time inside them.
 
-    python benchmarks/speed/overhead.py --task rotten-tomatoes --student bert:minilm
+python benchmarks/speed/overhead.py --task rotten-tomatoes --student bert:minilm
 """
 
 from __future__ import annotations

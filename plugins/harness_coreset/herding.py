@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.kit.kmeans import check_points
-from harness_coreset.embedded import EmbeddedCoreset, Points
+from harness_coreset.embedded import EmbeddedCoreset, Points, centred_columns
 from harness_coreset.groups import Track
 
 
@@ -32,13 +32,13 @@ def herding(points: Tensor, k: int, track: Track = iter) -> Tensor:
         HarnessError: a point is not finite.
     """
     check_points(points, k)
-    centred = points - points.mean(0)
-    norms = centred.square().sum(1)
-    total = torch.zeros_like(centred[0])
+    columns = centred_columns(points)
+    norms = columns.square().sum(0)
+    total = torch.zeros_like(columns[:, 0])
     chosen = []
     for _ in track(range(k)):
-        newest = int(torch.add(norms, centred @ total, alpha=2).argmin())
+        newest = int((norms + 2 * (total @ columns)).argmin())
         chosen.append(newest)
-        total += centred[newest]
+        total += columns[:, newest]
         norms[newest] = torch.inf
     return torch.tensor(chosen, device=points.device)

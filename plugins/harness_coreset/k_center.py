@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.kit.kmeans import check_points
-from harness_coreset.embedded import EmbeddedCoreset, Points
+from harness_coreset.embedded import EmbeddedCoreset, Points, centred_columns
 from harness_coreset.groups import Track
 
 
@@ -35,14 +35,14 @@ def k_center(points: Tensor, k: int, track: Track = iter) -> Tensor:
         HarnessError: a point is not finite.
     """
     check_points(points, k)
-    centred = points - points.mean(0)
-    norms = centred.square().sum(1)
+    columns = centred_columns(points)
+    norms = columns.square().sum(0)
     newest = int(norms.argmin())
     chosen = [newest]
     closest = torch.full_like(norms, torch.inf)
     for _ in track(range(k - 1)):
-        distances = norms + norms[newest] - 2 * (centred @ centred[newest])
-        closest = torch.minimum(closest, distances)
+        products = columns[:, newest] @ columns
+        closest = torch.minimum(closest, norms + norms[newest] - 2 * products)
         closest[newest] = -torch.inf
         newest = int(closest.argmax())
         chosen.append(newest)

@@ -112,8 +112,6 @@ def make_splits(
         held_out[name], train = carve(train, sizes[name])
         notes.append(f"{name}: {len(held_out[name])} rows carved from train by hash")
         train = _apart({"train": train, **held_out}, "train", name, notes)
-    if "test" in to_carve:
-        held_out["validation"] = _apart(held_out, "validation", "test", notes)
     _require_rows_of_each_class(train, label_names, 1)
     return TaskSplits(train.rows, held_out["validation"].rows, held_out["test"].rows, tuple(notes))
 

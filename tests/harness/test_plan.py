@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_paths import TOY_SUITE
 
 from harness.api import BenchResult
 from harness.errors import HarnessError, UsageError
@@ -18,6 +17,7 @@ from harness.plugins import PluginHost, PluginSource
 from harness.sources import DataLocator
 from harness.store import Store
 from harness.suite import Suite, load_suite, with_settings
+from toy_paths import TOY_SUITE
 
 TOY = load_suite(TOY_SUITE)
 

@@ -6,11 +6,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from toy_paths import TOY_PLUGIN
 
 from harness import hookimpl
 from harness.errors import UsageError
 from harness.plugins import PluginHost, PluginSource
+from toy_paths import TOY_PLUGIN
 
 
 def plugin(**hooks: Any) -> ModuleType:

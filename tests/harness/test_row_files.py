@@ -79,7 +79,9 @@ def test_absent_keys_read_as_none_whichever_row_lacks_them(tmp_path: Path) -> No
     [
         (b'{"a": 1}\n\n{"a": }\n', "'rows.jsonl', line 3: not JSON"),
         (b'{"a": 1}\n[1]\n', "'rows.jsonl', line 2: expected an object, got list"),
-        (b'{"a": 1}\n{"a": "x"}\n', "column 'a' of 'rows.jsonl' mixes types"),
+        (b'{"a": 1}\n{"a": "x"}\n', "column 'a' of 'rows.jsonl' has no type"),
+        (b'{"a": "\\ud800"}\n', "surrogates not allowed"),
+        (b'{"a": 99999999999999999999}\n', "column 'a' of 'rows.jsonl' has no type"),
         (b'{"a": "\xff"}\n', "'rows.jsonl' is not UTF-8"),
         (b"\n", "'rows.jsonl' has no rows"),
     ],

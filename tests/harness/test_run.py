@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 from harness.api import BenchResult, exit_code
 from harness.errors import ContractError, StoreError
@@ -27,6 +26,7 @@ from harness.sources import DataLocator
 from harness.store import Store
 from harness.suite import load_suite
 from harness.testing import TrainedWordCounts
+from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 Bench = Callable[..., BenchResult]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from toy_paths import TOY_SUITE
 
 from harness.errors import UsageError
 from harness.plugins import PluginHost
 from harness.suite import load_suite, with_settings
+from toy_paths import TOY_SUITE
 
 TOY = load_suite(TOY_SUITE)
 

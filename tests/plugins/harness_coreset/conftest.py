@@ -17,7 +17,7 @@ from harness_text.students import Bert
 
 @dataclass
 class MemoryCache:
-    """Keeps arrays by name and inputs; `computed` lists the names in order."""
+    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
 
     computed: list[str] = field(default_factory=list)
     _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -35,6 +35,12 @@ class MemoryCache:
 @pytest.fixture
 def cache() -> MemoryCache:
     return MemoryCache()
+
+
+@pytest.fixture
+def computed(cache: MemoryCache) -> list[str]:
+    """Names of the arrays that were computed instead of found, in order."""
+    return cache.computed
 
 
 @pytest.fixture

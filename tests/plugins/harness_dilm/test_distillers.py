@@ -224,7 +224,7 @@ def test_a_generator_that_repeats_itself_is_asked_again_and_then_refused(
         )
 
     monkeypatch.setattr("harness_dilm.stages.synthesise", repeat)
-    with pytest.raises(HarnessError, match="repeats itself.*\n.*top_p"):
+    with pytest.raises(HarnessError, match=r"repeats itself.*\n.*top_p"):
         distill(VanillaLM, tmp_path)
     assert calls[0] == [15, 15]
     assert calls[1] == [2, 2]

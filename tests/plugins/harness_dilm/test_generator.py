@@ -47,14 +47,25 @@ def save_llama(folder: Path, task: TaskData, *, safetensors: bool = True) -> Non
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
 
 
-def test_class_tokens_start_as_the_start_token(generator: Generator) -> None:
+def test_class_tokens_of_a_pretrained_model_start_as_its_start_token(
+    task: TaskData, context: StageContext, tmp_path: Path
+) -> None:
+    save_llama(tmp_path / "llama", task)
+    options = LanguageModelOptions(generator=str(tmp_path / "llama"))
+    generator = build_generator(options, task, context)
     start = generator.format.tokenizer.bos_token_id
-    for embedding in (
-        generator.model.get_input_embeddings(),
-        generator.model.get_output_embeddings(),
-    ):
+    embeddings = (generator.model.get_input_embeddings(), generator.model.get_output_embeddings())
+    assert not torch.equal(embeddings[0].weight[start], embeddings[1].weight[start])
+    for embedding in embeddings:
         for class_id in generator.format.class_ids:
             assert torch.equal(embedding.weight[class_id], embedding.weight[start])
+
+
+def test_class_tokens_of_a_model_from_scratch_start_apart(generator: Generator) -> None:
+    rows = generator.model.get_input_embeddings().weight.detach()
+    first, second = rows[list(generator.format.class_ids)]
+    typical = rows[: len(generator.format.tokenizer)].norm(dim=1).mean()
+    assert (first - second).norm() > 5 * typical
 
 
 def test_structural_tokens_are_distinct_and_outside_the_tokenizer(generator: Generator) -> None:
@@ -112,10 +123,8 @@ def test_any_causal_model_from_a_folder_with_its_own_limits(
     options = LanguageModelOptions(generator=str(tmp_path / "llama"), dtype="float32")
     generator = build_generator(options, task, context)
     form, start = generator.format, generator.format.tokenizer.bos_token_id
-    output = generator.model.get_output_embeddings().weight
     assert generator.max_length == 24
     assert min(form.class_ids) == 64
-    assert torch.equal(output[form.class_ids[1]], output[start])
     assert not generator.sampleable[[start, len(form.tokenizer), 63, form.pad]].any()
     with pytest.raises(UsageError, match="more than the 24 positions"):
         build_generator(

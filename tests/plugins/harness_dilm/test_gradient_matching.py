@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dilm_world import TINY, make_classifier, make_context, make_generator, make
 from harness.kit.batching import EncodedRows
 from harness.randomness import seeded
 from harness_dilm.gradient_matching import GradientMatching, Picks, Pool
+from harness_dilm.matching import HeadBatch
 from harness_dilm.options import MatchingOptions
 
 SMALL: dict[str, Any] = {
@@ -43,7 +43,13 @@ def make_matching(folder: Path, **options: Any) -> GradientMatching:
 
 
 def prepared(matching: GradientMatching) -> tuple[Pool, Picks]:
+    """A pool under a head that tells samples apart: a fresh one has nearly parallel gradients."""
     matching.learner.reset(0)
+    head = matching.learner.classifier.head
+    with torch.no_grad():
+        head.weight.copy_(
+            torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(0))
+        )
     pool = matching.regenerate(0)
     return pool, pool.picks(0)
 
@@ -162,7 +168,8 @@ def test_scoring_uses_the_generators_dropout_only_if_asked(tmp_path: Path) -> No
         pool, picks = prepared(matching)
         gradients[on] = [generator_gradient(matching, pool, picks) for _ in range(2)]
         assert torch.equal(*gradients[on])
-    assert not torch.allclose(gradients[True][0], gradients[False][0])
+    difference = (gradients[True][0] - gradients[False][0]).norm()
+    assert difference > 0.1 * gradients[False][0].norm()
 
 
 def test_all_classes_at_once_equal_the_loop_over_classes(tmp_path: Path) -> None:
@@ -178,8 +185,6 @@ def test_all_classes_at_once_equal_the_loop_over_classes(tmp_path: Path) -> None
             matching.learner.head_inputs(table, own)
             for table, own in ((matching._real, teacher[label]), (pool.table, picks[label]))
         ]
-        from harness_dilm.matching import HeadBatch
-
         real, synthetic = (
             HeadBatch.at(matching.learner.classifier.head, each, label) for each in features
         )
@@ -195,8 +200,10 @@ def test_the_language_model_mix_is_linear(tmp_path: Path) -> None:
         return generator_gradient(matching, *prepared(matching))
 
     none, half, whole = gradient(0.0), gradient(0.5), gradient(1.0)
-    assert not torch.allclose(none, whole)
-    torch.testing.assert_close(half, (none + whole) / 2, rtol=1e-4, atol=1e-7)
+    assert (none - whole).norm() > 0.1 * none.norm()
+    torch.testing.assert_close(
+        half, (none + whole) / 2, rtol=1e-3, atol=1e-4 * none.abs().max().item()
+    )
 
 
 def test_the_whole_network_gives_another_gradient_than_the_head(tmp_path: Path) -> None:
@@ -208,7 +215,7 @@ def test_the_whole_network_gives_another_gradient_than_the_head(tmp_path: Path) 
     )
     assert torch.isfinite(full).all()
     assert full.norm() > 0
-    assert not torch.allclose(head, full, rtol=1e-2)
+    assert (head - full).norm() > 0.1 * head.norm()
 
 
 def test_real_rows_as_synthetic_batch_under_flat_weights_match(tmp_path: Path) -> None:
@@ -256,15 +263,5 @@ def test_a_frozen_encoder_gives_the_same_match_as_one_that_was_never_trained(
     frozen = make_matching(tmp_path, learner_updates="head", score_dropout=False)
     whole = make_matching(tmp_path, learner_updates="all", score_dropout=False)
     gradients = [generator_gradient(m, *prepared(m)) for m in (frozen, whole)]
-    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("match", ["head", "full"])
-def test_memory_of_scores_does_not_outlive_the_update(
-    tmp_path: Path, match: str, generator: Callable[..., Any]
-) -> None:
-    del generator
-    matching = make_matching(tmp_path, match=match)
-    pool, picks = prepared(matching)
-    matches = matching.accumulate(picks, pool, matching.teacher(0), NO_REPLAY)
-    assert all(not m.weight_gradient.requires_grad for m in matches)
+    scale = float(gradients[0].abs().max())
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4 * scale)

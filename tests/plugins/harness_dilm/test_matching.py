@@ -20,6 +20,7 @@ from harness_dilm.language_modelling import divisors, sequence_losses
 from harness_dilm.matching import (
     Alignment,
     HeadBatch,
+    Match,
     align,
     backward_matching_loss,
     sample_weights,
@@ -146,8 +147,6 @@ def test_all_classes_share_one_backward_pass_equally() -> None:
         match = HeadBatch.at(head, own, label).match(target, weights.detach())
         return match.alignment, match.weight_gradient
 
-    from harness_dilm.matching import Match
-
     weights = [sample_weights(own, 1.0) for own in losses]
     matches = [Match(*match_of(label, own)) for label, own in enumerate(weights)]
     backward_matching_loss(weights, matches, share=0.7)
@@ -265,9 +264,7 @@ def test_generator_gradient_equals_torch_func_through_everything(
                 means = means * torch.from_numpy((own.lengths - 1) / (padded - 1))
             weight = torch.softmax(-means / 0.5, 0)
             residual = head(features[label]).softmax(-1) - torch.eye(2)[label]
-            weighted = (residual * weight[:, None]).detach() * 0 + residual.detach() * weight[
-                :, None
-            ]
+            weighted = residual.detach() * weight[:, None]
             gradient = (weighted.T @ features[label], weighted.sum(0))
             total = total + naive_loss(targets[label], gradient) / 2
         return total

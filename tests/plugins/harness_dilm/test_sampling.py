@@ -1,4 +1,4 @@
-"""Sampling draws from the nucleus of the model's own distribution, and well-formed rows come out."""
+"""Sampling draws from the nucleus of the model's distribution, and well-formed rows come out."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_generator_that_never_separates_fields_is_an_error_with_a_way_out(
         generator.model.get_input_embeddings().weight.zero_()
         generator.model.get_input_embeddings().weight[generator.format.end] = 1.0
     options = LanguageModelOptions(generation_batch=32, top_p=0.01)
-    with pytest.raises(HarnessError, match="malformed samples.*\n.*lm_steps"):
+    with pytest.raises(HarnessError, match=r"malformed samples.*\n.*lm_steps"):
         synthesise(blocked, [100, 100], 10, options, context, "test")
 
 

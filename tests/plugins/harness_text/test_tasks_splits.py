@@ -130,14 +130,21 @@ def test_a_given_validation_split_gives_way_to_test_and_train_to_both() -> None:
     assert len(made.train) == 16
 
 
-def test_a_given_validation_split_gives_way_to_a_carved_test_split() -> None:
-    carved_first = split(numbered(9, 9), names=NAMES[:2], validation=2, test=16)
-    in_test = carved_first.test.texts["text"][0] + " !"
-    validation = rows((in_test, 0), ("own", 1))
-    made = split(Unsplit(numbered(9, 9), validation), names=NAMES[:2], test=16)
-    content = {key(t) for t in made.validation.texts["text"]}
-    assert content.isdisjoint({key(t) for t in made.test.texts["text"]})
-    assert "own" in content
+def test_a_carved_test_split_has_no_text_of_a_given_validation_split() -> None:
+    validation = rows(*((f"row {i} of 0 !", 0) for i in range(4)), ("own", 1))
+    made = split(Unsplit(numbered(9, 9), validation), names=NAMES[:2], test=10)
+    assert pairs_of(made.validation) == pairs_of(validation)
+    assert {f"row {i} of 0" for i in range(4)}.isdisjoint(made.test.texts["text"])
+
+
+def test_near_repeats_of_another_class_never_face_one_another() -> None:
+    twins = rows(
+        *((f"item {i}", 0) for i in range(60)), *((f"Item {i} !", 1) for i in range(0, 60, 3))
+    )
+    made = split(twins, names=NAMES[:2], validation=20, test=20)
+    sides = [{key(text) for text, _ in pairs_of(part)} for part in made.by_name().values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert any("whose text is also in validation" in note for note in made.notes)
 
 
 def test_texts_of_punctuation_alone_are_not_taken_for_one_another() -> None:

@@ -130,6 +130,16 @@ class TestHub:
         self.use(monkeypatch, FakeHub(["model.safetensors"]))
         assert HubWeights("org/model", "main").fingerprint() == f"org/model@{COMMIT}"
 
+    def test_a_branch_that_was_fetched_before_is_its_commit_here(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path
+    ) -> None:
+        snapshot = folder / COMMIT
+        snapshot.mkdir()
+        (folder / "model.safetensors").rename(snapshot / "model.safetensors")
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: pytest.fail("asked the hub"))
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+        assert HubWeights("org/model", "main").fingerprint() == f"org/model@{COMMIT}"
+
     def test_a_commit_needs_no_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: pytest.fail("asked the hub"))
         assert HubWeights("org/model", OTHER).fingerprint() == f"org/model@{OTHER}"
