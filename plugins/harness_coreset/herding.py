@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.kit.kmeans import check_points
-from harness_coreset.embedded import EmbeddedCoreset, Points, centred_columns
+from harness_coreset.embedded import EmbeddedCoreset, Points, lifted_columns
 from harness_coreset.groups import Track
 
 
@@ -32,13 +32,13 @@ def herding(points: Tensor, k: int, track: Track = iter) -> Tensor:
         HarnessError: a point is not finite.
     """
     check_points(points, k)
-    columns = centred_columns(points)
-    norms = columns.square().sum(0)
-    total = torch.zeros_like(columns[:, 0])
+    columns = lifted_columns(points)
+    doubled_sum = torch.zeros_like(columns[:, 0])
+    doubled_sum[-2] = 1
     chosen = []
     for _ in track(range(k)):
-        newest = int((norms + 2 * (total @ columns)).argmin())
+        newest = int((doubled_sum @ columns).argmin())
         chosen.append(newest)
-        total += columns[:, newest]
-        norms[newest] = torch.inf
+        doubled_sum[:-2] += 2 * columns[:-2, newest]
+        columns[-2, newest] = torch.inf
     return torch.tensor(chosen, device=points.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.kit.kmeans import check_points
-from harness_coreset.embedded import EmbeddedCoreset, Points, centred_columns
+from harness_coreset.embedded import EmbeddedCoreset, Points, lifted_columns
 from harness_coreset.groups import Track
 
 
@@ -35,15 +35,19 @@ def k_center(points: Tensor, k: int, track: Track = iter) -> Tensor:
         HarnessError: a point is not finite.
     """
     check_points(points, k)
-    columns = centred_columns(points)
-    norms = columns.square().sum(0)
-    newest = int(norms.argmin())
+    columns = lifted_columns(points)
+    newest = int(columns[-2].argmin())
     chosen = [newest]
-    closest = torch.full_like(norms, torch.inf)
+    closest = torch.full_like(columns[0], torch.inf)
     for _ in track(range(k - 1)):
-        products = columns[:, newest] @ columns
-        closest = torch.minimum(closest, norms + norms[newest] - 2 * products)
+        closest = torch.minimum(closest, distances_from(columns[:, newest]) @ columns)
         closest[newest] = -torch.inf
         newest = int(closest.argmax())
         chosen.append(newest)
     return torch.tensor(chosen, device=points.device)
+
+
+def distances_from(column: Tensor) -> Tensor:
+    """What gives squared distances from one lifted point when multiplied with lifted columns."""
+    point, norm, one = column[:-2], column[-2:-1], column[-1:]
+    return torch.cat([-2 * point, one, norm])

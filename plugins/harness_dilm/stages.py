@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
 from harness.kit.embedding import proxy_student
 from harness.kit.text_classifier import TextClassifier
-from harness.types import DistilledData, TaskData
+from harness.types import LABEL_COLUMN, DistilledData, TaskData
 from harness_dilm.checkpoint import computed_once
 from harness_dilm.generator import Generator, build_generator, fingerprint
 from harness_dilm.gradient_matching import GradientMatching
@@ -134,9 +134,9 @@ def choose_rows(
     pool = generate_candidates(language_model, options, shares, context)
     kept = select(language_model.generator, pool, shares, options, task, context)
     samples = report_samples(language_model.generator, pool, kept, task)
-    columns = list(pool.dataset([]).column_names)
+    features = task.train.select_columns([*task.input_columns, LABEL_COLUMN]).features
     return DistilledData(
-        rows=pool.dataset(kept).cast(task.train.select_columns(columns).features),
+        rows=pool.dataset(kept, features),
         report={**language_model.report, **samples},
     )
 

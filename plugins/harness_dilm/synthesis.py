@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from harness.context import StageContext
 from harness.errors import HarnessError
@@ -46,14 +46,16 @@ class SyntheticRows:
         """Positions of a class's rows."""
         return np.flatnonzero(self.labels == label)
 
-    def dataset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """Some rows as a data set with the task's columns."""
+    def dataset(
+        self, indices: Sequence[int] | np.ndarray, features: Features | None = None
+    ) -> Dataset:
+        """Some rows as a data set with the task's columns, of the types in `features`."""
         texts = {
             column: [self.fields[i][position] for i in indices]
             for position, column in enumerate(self.columns)
         }
         labels = self.labels[np.asarray(indices, dtype=np.int64)]
-        return Dataset.from_dict({**texts, LABEL_COLUMN: labels.tolist()})
+        return Dataset.from_dict({**texts, LABEL_COLUMN: labels.tolist()}, features=features)
 
     def take(self, indices: np.ndarray) -> SyntheticRows:
         """The rows at `indices`, in that order."""

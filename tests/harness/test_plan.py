@@ -130,7 +130,7 @@ def test_a_setting_that_no_component_has(planned: Callable[..., Plan], setting: 
 
 
 def test_an_option_of_the_wrong_type(planned: Callable[..., Plan]) -> None:
-    with pytest.raises(UsageError, match="words.smoothing = 'much'"):
+    with pytest.raises(UsageError, match=r"words\.smoothing = 'much'"):
         planned("student.smoothing=much")
 
 

@@ -34,11 +34,9 @@ def guest_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("harness_guest", "harness_broken"):
         source = folder / name
         subprocess.run(["cp", "-r", DISTRIBUTIONS / name, source], check=True)
-        subprocess.run(
-            [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps",
-             "--no-build-isolation", source],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+        install = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", source]
+        pip = [sys.executable, "-m", "pip", "--python", python]
+        subprocess.run([*pip, "install", *install], check=True, capture_output=True, text=True)
     return python
 
 
