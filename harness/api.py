@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from harness.components import resolve
 from harness.context import Progress
-from harness.device import resolve_device
+from harness.device import resolve_device, set_threads
 from harness.errors import HarnessError, MissingDependencyError, UsageError, unknown_name
 from harness.plan import Plan, build_plan
 from harness.plugins import PluginHost
@@ -20,9 +20,8 @@ from harness.store import Distilled, Store
 from harness.suite import Suite, load_suite, with_settings
 
 if TYPE_CHECKING:
-    from harness.executors.job import Job
+    from harness.executors.job import Executor
     from harness.leaderboard.board import Board
-    from harness.sources import DataLocator
 
 DEFAULT_SUITE = "quickstart"
 DEFAULT_OUTPUT = Path("results")
@@ -53,27 +52,53 @@ class DistillResult:
     folder: Path
 
 
+class Parts(TypedDict, total=False):
+    """The parts of a suite that a request replaces.
+
+    distillers, students, tasks, evaluators, budgets: instead of the suite's;
+    seeds: instead of its distilling seeds;
+    settings: changes such as `"distiller.dilm.match_steps=100"`.
+    """
+
+    distillers: Sequence[str]
+    students: Sequence[str]
+    tasks: Sequence[str]
+    evaluators: Sequence[str]
+    budgets: Sequence[str]
+    seeds: Sequence[int]
+    settings: Sequence[str]
+
+
+class Place(TypedDict, total=False):
+    """Where data and results lie, and who is told.
+
+    data_dir: a folder with one folder a task; the variable HARNESS_DATA when not given;
+    output: the results folder; `results/SUITE` when not given;
+    plugins: further plugin modules, or paths of one-file plugins;
+    report: is told of everything that goes wrong without stopping the work.
+    """
+
+    data_dir: str | Path | None
+    output: str | Path | None
+    plugins: Sequence[str]
+    report: Report
+
+
+class Request(Parts, Place, total=False):
+    """What is asked of a suite, and where: see `Parts` and `Place`."""
+
+
 def bench(
     suite: str | Path | Suite = DEFAULT_SUITE,
     *,
-    distillers: Sequence[str] = (),
-    students: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    evaluators: Sequence[str] = (),
-    budgets: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    settings: Sequence[str] = (),
-    data_dir: str | Path | None = None,
-    output: str | Path | None = None,
     executor: str = "in-process",
     jobs: int = 1,
     rerun: Rerun = "missing",
     fail_fast: bool = False,
     device: str = "auto",
     threads: int = 0,
-    plugins: Sequence[str] = (),
     progress: Progress | None = None,
-    report: Report = lambda text: None,
+    **request: Unpack[Request],
 ) -> BenchResult:
     """Runs a suite, or the part of it that is named, and returns its results.
 
@@ -82,42 +107,37 @@ def bench(
 
     Args:
         suite: a registered name, the path of a TOML file, or a `Suite`.
-        distillers: replace the suite's, as do students, tasks, evaluators and budgets.
-        seeds: replace the suite's distilling seeds.
-        settings: changes such as `"distiller.dilm.match_steps=100"`.
-        output: the results folder; `results/SUITE` when not given.
+        executor, jobs: how stages are carried out, and by how many workers.
+        rerun: which cells to compute; see `harness.run.RunOptions`.
+        device, threads: `auto` takes the accelerator if there is one; 0 is torch's own choice.
+        request: see `Parts` and `Place`.
 
     Raises:
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
     """
-    planned, store = plan(
-        suite, distillers=distillers, students=students, tasks=tasks, evaluators=evaluators,
-        budgets=budgets, seeds=seeds, settings=settings, data_dir=data_dir, output=output,
-        plugins=plugins, report=report,
-    )  # fmt: skip
-    job = make_job(
-        planned.suite, output=store.root, data_dir=data_dir, plugins=plugins, rerun=rerun,
-        fail_fast=fail_fast, device=device, jobs=jobs, threads=threads,
-    )  # fmt: skip
-    outcome = execute(planned, job, executor, progress or SilentProgress(), report)
+    from harness.executors.job import Job
+
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    planned, store = plan(suite, **request)
+    job = Job(
+        suite=planned.suite,
+        output=store.root,
+        data_dir=_path(request.get("data_dir")),
+        plugins=tuple(request.get("plugins", ())),
+        options=RunOptions(rerun=rerun, fail_fast=fail_fast, device=resolve_device(device)),
+        jobs=jobs,
+        threads=threads,
+    )
+    component = planned.host.registry.find("executor", executor)
+    runs: Executor = resolve(component, "", {}).instance
+    outcome = runs.run(planned, job, progress or SilentProgress(), request.get("report", _ignore))
     return BenchResult(planned, outcome, results_of(planned, store.root), store.root)
 
 
 def plan(
-    suite: str | Path | Suite = DEFAULT_SUITE,
-    *,
-    distillers: Sequence[str] = (),
-    students: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    evaluators: Sequence[str] = (),
-    budgets: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    settings: Sequence[str] = (),
-    data_dir: str | Path | None = None,
-    output: str | Path | None = None,
-    plugins: Sequence[str] = (),
-    report: Report = lambda text: None,
+    suite: str | Path | Suite = DEFAULT_SUITE, **request: Unpack[Request]
 ) -> tuple[Plan, Store]:
     """The plan that `bench` would carry out, and the store it would use; computes nothing.
 
@@ -125,30 +145,25 @@ def plan(
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
     """
-    host = PluginHost.discover(plugins)
-    chosen = choose_suite(
-        host, suite, distillers=distillers, students=students, tasks=tasks,
-        evaluators=evaluators, budgets=budgets, seeds=seeds, settings=settings,
-    )  # fmt: skip
-    return build_plan(chosen, host, _locator(data_dir), report), Store(_output(output, chosen))
+    host = PluginHost.discover(request.get("plugins", ()))
+    parts: Parts = {name: request[name] for name in Parts.__annotations__ if name in request}  # type: ignore[assignment, literal-required]
+    chosen = choose_suite(host, suite, **parts)
+    return _plan_of(chosen, host, request)
 
 
 def distill(
     distiller: str,
     *,
+    export: str | Path,
     suite: str | Path | Suite = DEFAULT_SUITE,
     task: str = "",
     budget: str = "",
     seed: int = 0,
     settings: Sequence[str] = (),
-    data_dir: str | Path | None = None,
-    output: str | Path | None = None,
-    export: str | Path,
     device: str = "auto",
     threads: int = 0,
-    plugins: Sequence[str] = (),
     progress: Progress | None = None,
-    report: Report = lambda text: None,
+    **place: Unpack[Place],
 ) -> DistillResult:
     """Distils one set and writes it as JSONL and Parquet with a card that says how.
 
@@ -159,22 +174,21 @@ def distill(
         UsageError: the request names something unknown, or `export` exists and is not empty.
         HarnessError: the distiller failed.
     """
-    from harness.device import set_threads
     from harness.export import export_distilled
 
-    host = PluginHost.discover(plugins)
+    folder = Path(export)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"'{folder}' is not empty", hint="Name a new folder with --out.")
+    host = PluginHost.discover(place.get("plugins", ()))
     chosen = choose_suite(
         host, suite, distillers=[distiller], tasks=[task] if task else (),
         budgets=[budget] if budget else (), seeds=[seed], settings=settings,
     )  # fmt: skip
-    chosen = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
-    planned = build_plan(chosen, host, _locator(data_dir), report)
-    folder = Path(export)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"'{folder}' is not empty", hint="Name a new folder with --out.")
+    alone = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
+    planned, store = _plan_of(alone, host, place)
     set_threads(threads)
-    store = Store(_output(output, chosen))
     options = RunOptions(device=resolve_device(device))
+    report = place.get("report", _ignore)
     cell = planned.cells[0]
     distilled = Runner(planned, store, options, progress, report).distil(cell)
     export_distilled(folder, cell, distilled)
@@ -190,34 +204,20 @@ def load_results(folder: str | Path) -> Results:
     return load_records(Path(folder))
 
 
-def choose_suite(
-    host: PluginHost,
-    suite: str | Path | Suite,
-    *,
-    distillers: Sequence[str] = (),
-    students: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    evaluators: Sequence[str] = (),
-    budgets: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    settings: Sequence[str] = (),
-) -> Suite:
+def choose_suite(host: PluginHost, suite: str | Path | Suite, **parts: Unpack[Parts]) -> Suite:
     """The suite with the parts that a request replaces.
 
     Raises:
         UsageError: the suite is unknown or malformed, or a setting has no such key.
     """
     chosen = suite if isinstance(suite, Suite) else find_suite(host, suite)
-    given: dict[str, Sequence[Any]] = {
-        "distillers": distillers,
-        "students": students,
-        "tasks": tasks,
-        "evaluators": evaluators,
-        "budgets": budgets,
-        "distill_seeds": seeds,
+    fields = {"seeds": "distill_seeds"}
+    changes: dict[str, Any] = {
+        fields.get(name, name): tuple(values)  # type: ignore[arg-type]
+        for name, values in parts.items()
+        if values and name != "settings"
     }
-    changes: dict[str, Any] = {name: tuple(values) for name, values in given.items() if values}
-    return with_settings(replace(chosen, **changes), settings)
+    return with_settings(replace(chosen, **changes), parts.get("settings", ()))
 
 
 def find_suite(host: PluginHost, name: str | Path) -> Suite:
@@ -228,40 +228,6 @@ def find_suite(host: PluginHost, name: str | Path) -> Suite:
     if text.endswith(".toml"):
         return load_suite(Path(name))
     raise unknown_name("suite", text, host.registry.suites)
-
-
-def make_job(
-    suite: Suite,
-    *,
-    output: Path,
-    data_dir: str | Path | None,
-    plugins: Sequence[str],
-    rerun: Rerun,
-    fail_fast: bool,
-    device: str,
-    jobs: int,
-    threads: int,
-) -> Job:
-    """The job of a bench request, with its folder and device resolved."""
-    from harness.executors.job import Job
-
-    if jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {jobs}")
-    return Job(
-        suite=suite,
-        output=output,
-        data_dir=Path(data_dir) if data_dir is not None else None,
-        plugins=tuple(plugins),
-        options=RunOptions(rerun=rerun, fail_fast=fail_fast, device=resolve_device(device)),
-        jobs=jobs,
-        threads=threads,
-    )
-
-
-def execute(planned: Plan, job: Job, executor: str, progress: Progress, report: Report) -> Outcome:
-    """Runs what the plan lacks with the named executor."""
-    component = planned.host.registry.find("executor", executor)
-    return resolve(component, "", {}).instance.run(planned, job, progress, report)
 
 
 def results_of(planned: Plan, output: Path) -> Results:
@@ -278,11 +244,17 @@ def exit_code(outcome: Outcome) -> int:
     return HarnessError.exit_code
 
 
-def _locator(data_dir: str | Path | None) -> DataLocator:
+def _plan_of(suite: Suite, host: PluginHost, place: Place) -> tuple[Plan, Store]:
     from harness.sources import DataLocator
 
-    return DataLocator.from_environment(Path(data_dir) if data_dir is not None else None)
+    locator = DataLocator.from_environment(_path(place.get("data_dir")))
+    output = _path(place.get("output")) or DEFAULT_OUTPUT / suite.name
+    return build_plan(suite, host, locator, place.get("report", _ignore)), Store(output)
 
 
-def _output(output: str | Path | None, suite: Suite) -> Path:
-    return Path(output) if output is not None else DEFAULT_OUTPUT / suite.name
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _ignore(text: str) -> None:
+    del text

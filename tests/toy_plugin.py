@@ -155,6 +155,7 @@ def harness_register_tasks(register: Any) -> None:
 def harness_register_distillers(register: Any) -> None:
     register("first", First, summary="first rows", produces="selection", deterministic=True)
     register("seeded", Seeded, summary="random rows", produces="selection")
+    register("twin", Seeded, summary="random rows by another name", produces="selection")
     register("everything", Everything, summary="all rows", produces="selection",
              deterministic=True, fixed_budget="100%")  # fmt: skip
     register("misbehaving", Misbehaving, summary="a bad guest", produces="synthesis",

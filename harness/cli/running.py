@@ -19,6 +19,7 @@ from harness.cli.console import (
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.api import Request
     from harness.plan import Plan
     from harness.store import Store
 
@@ -100,24 +101,15 @@ def bench(
     """
     from harness import api
 
+    request = _request(distiller, student, task, evaluator, budget, seeds, setting, data_dir,
+                       output, plugin)  # fmt: skip
     if dry_run:
-        plan(suite, distiller, student, task, evaluator, budget, seeds, setting, data_dir, output,
-             plugin, json)  # fmt: skip
+        _show_plan(suite, request, as_json=json)
         return
     try:
         with shown_progress() as progress:
             result = api.bench(
                 suite,
-                distillers=split_list(distiller),
-                students=split_list(student),
-                tasks=split_list(task),
-                evaluators=split_list(evaluator),
-                budgets=split_list(budget),
-                seeds=_parse_seeds(seeds),
-                settings=setting or [],
-                data_dir=data_dir,
-                output=output,
-                plugins=plugin or [],
                 executor=executor,
                 jobs=jobs,
                 rerun=rerun.value,
@@ -125,7 +117,7 @@ def bench(
                 device=device,
                 threads=threads,
                 progress=progress,
-                report=warn,
+                **request,
             )
     except KeyboardInterrupt:
         log_console().print("interrupted; the same command goes on from here", style="yellow")
@@ -149,26 +141,9 @@ def plan(
     json: AsJson = False,
 ) -> None:
     """Show what a bench would do: cells, stages, what is done, what the rest may cost."""
-    from harness import api
-
-    planned, store = api.plan(
-        suite,
-        distillers=split_list(distiller),
-        students=split_list(student),
-        tasks=split_list(task),
-        evaluators=split_list(evaluator),
-        budgets=split_list(budget),
-        seeds=_parse_seeds(seeds),
-        settings=setting or [],
-        data_dir=data_dir,
-        output=output,
-        plugins=plugin or [],
-        report=warn,
-    )
-    if json:
-        print_json(_plan_json(planned, store))
-    else:
-        _print_plan(planned, store)
+    request = _request(distiller, student, task, evaluator, budget, seeds, setting, data_dir,
+                       output, plugin)  # fmt: skip
+    _show_plan(suite, request, as_json=json)
 
 
 def distill(
@@ -220,6 +195,44 @@ def distill(
     else:
         seconds = result.distilled.cost.seconds
         data_console().print(f"{len(data.rows)} rows in {result.folder} ({seconds:.1f} s)")
+
+
+def _request(
+    distiller: list[str] | None,
+    student: list[str] | None,
+    task: list[str] | None,
+    evaluator: list[str] | None,
+    budget: list[str] | None,
+    seeds: str,
+    setting: list[str] | None,
+    data_dir: Path | None,
+    output: Path | None,
+    plugin: list[str] | None,
+) -> Request:
+    """The options that `bench` and `plan` share, as the API takes them."""
+    return {
+        "distillers": split_list(distiller),
+        "students": split_list(student),
+        "tasks": split_list(task),
+        "evaluators": split_list(evaluator),
+        "budgets": split_list(budget),
+        "seeds": _parse_seeds(seeds),
+        "settings": setting or [],
+        "data_dir": data_dir,
+        "output": output,
+        "plugins": plugin or [],
+        "report": warn,
+    }
+
+
+def _show_plan(suite: str, request: Request, *, as_json: bool) -> None:
+    from harness import api
+
+    planned, store = api.plan(suite, **request)
+    if as_json:
+        print_json(_plan_json(planned, store))
+    else:
+        _print_plan(planned, store)
 
 
 def _parse_seeds(text: str) -> list[int]:
