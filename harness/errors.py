@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 
 class HarnessError(Exception):
     """A failure the user can act on; shown without a traceback unless `--debug` is given."""

@@ -16,14 +16,12 @@ from harness.cli.console import (
     split_list,
     warn,
 )
-from harness.errors import UsageError
+from harness.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from harness.api import Request
     from harness.plan import Plan
     from harness.store import Store
-
-INTERRUPTED = 130
 
 
 class RerunChoice(StrEnum):

@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from harness.context import Progress
-from harness.errors import UsageError
+from harness.errors import INTERRUPTED, HarnessError, UsageError
 from harness.executors.job import Job, work_on
 from harness.plan import Cell, Plan
 from harness.recording import make_failure
@@ -46,7 +47,7 @@ class Processes:
             return Outcome(reused=len(plan.cells) - len(plan.missing(store)))
         workers = _start_workers(job)
         try:
-            _follow(workers, due, store, progress)
+            _follow(workers, due, store, progress, fail_fast=job.options.fail_fast)
         except BaseException:
             for worker in workers:
                 worker.terminate()
@@ -77,19 +78,38 @@ def _start_workers(job: Job) -> list[BaseProcess]:
 
 
 def _worker(job: Job) -> None:
-    work_on(job, lambda text: print(text, file=sys.stderr, flush=True))
+    def report(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        work_on(job, report)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except HarnessError as error:
+        report(str(error))
+        sys.exit(error.exit_code)
 
 
-def _follow(workers: list[BaseProcess], due: list[Cell], store: Store, progress: Progress) -> None:
-    """Advances the bar as cells end, until every worker has."""
+def _follow(
+    workers: list[BaseProcess],
+    due: list[Cell],
+    store: Store,
+    progress: Progress,
+    *,
+    fail_fast: bool,
+) -> None:
+    """Advances the bar as cells end, until every worker has, or with `fail_fast` one failed."""
     open_cells = {cell.key for cell in due}
     ticks = iter(progress.track(range(len(due)), "cells", len(due)))
-    while any(worker.is_alive() for worker in workers):
-        workers[0].join(_POLL_SECONDS)
+    while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
+        wait(alive, timeout=_POLL_SECONDS)
         ended = {key for key in open_cells if store.record_path(key).exists()}
         open_cells -= ended
         for _ in ended:
             next(ticks, None)
+        if fail_fast and any(worker.exitcode for worker in workers):
+            for worker in workers:
+                worker.terminate()
     for worker in workers:
         worker.join()
     for _ in ticks:

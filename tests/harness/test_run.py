@@ -265,6 +265,14 @@ def test_a_worker_that_dies_costs_the_stage_it_was_in(run_toy: Bench, tmp_path: 
     assert run_toy(**request).outcome.failures == []
 
 
+def test_fail_fast_stops_the_workers_too(run_toy: Bench) -> None:
+    result = run_toy(
+        distillers=["misbehaving:over_budget"], executor="processes", jobs=2, fail_fast=True
+    )
+    assert "ContractError" in {failure.error for failure in result.outcome.failures}
+    assert exit_code(result.outcome) == 1
+
+
 def test_an_unwritable_results_folder_is_one_clear_error(run_toy: Bench, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written"):
