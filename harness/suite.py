@@ -120,7 +120,10 @@ def _with_setting(suite: Suite, key: str, value: str) -> Suite:
     if section in CONFIGURABLE and rest:
         name, dot, option = rest.rpartition(".")
         table = {k: dict(v) for k, v in suite.settings.get(section, {}).items()}
-        table.setdefault(name if dot else "", {})[option] = value
+        if not dot:
+            # A change for all of a kind is newer than what the suite said of one of them.
+            table = {k: {o: v for o, v in own.items() if o != option} for k, own in table.items()}
+        table.setdefault(name, {})[option] = value
         return replace(suite, settings={**suite.settings, section: table})
     known = [f"{kind}.OPTION" for kind in CONFIGURABLE]
     raise UsageError(

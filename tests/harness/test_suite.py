@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_settings_reach_recipe_seeds_and_components() -> None:
         "smoothing": "2",
         "forget": "0.5",
     }
+
+
+def test_a_later_setting_wins_over_an_earlier_one_and_over_the_suite() -> None:
+    suite = replace(TOY, settings={"distiller": {"first": {"skip": 3}}})
+
+    def skip(*assignments: str) -> object:
+        return with_settings(suite, assignments).options_for("distiller", "first", ["skip"])["skip"]
+
+    assert skip() == 3
+    assert skip("distiller.skip=1") == "1"
+    assert skip("distiller.skip=1", "distiller.first.skip=2") == "2"
+    assert skip("distiller.first.skip=2", "distiller.skip=1") == "1"
 
 
 def test_a_component_gets_a_shared_setting_only_if_it_has_the_option() -> None:
