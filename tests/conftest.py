@@ -18,6 +18,9 @@ from harness.plugins import PluginHost
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests run beside one another: one thread each, and none that spins while it waits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Timings never decide a test: a busy machine is slow, not wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
