@@ -125,4 +125,4 @@ def backward_matching_loss(
 
 
 def _norm(leaves: Leaves) -> float:
-    return float(sum(leaf.square().sum() for leaf in leaves)) ** 0.5
+    return float(sum(leaf.detach().square().sum() for leaf in leaves)) ** 0.5

@@ -83,13 +83,13 @@ def test_a_command_of_the_pages_runs(line: str, command: Command, surroundings: 
 
 
 def test_the_plugin_of_the_readme_is_short_and_conforms(tmp_path: Path) -> None:
+    from harness.plugins import PluginHost
     from harness.testing import check_distiller
 
-    namespace: dict[str, object] = {"__name__": "longest"}
-    exec(compile(plugin_source(), "longest.py", "exec"), namespace)
-    longest = namespace["Longest"]
-    assert callable(longest)
-    check_distiller(longest(), tmp_path, produces="selection", deterministic=True)
+    (tmp_path / "longest.py").write_text(plugin_source())
+    host = PluginHost.discover([str(tmp_path / "longest.py")])
+    longest = host.registry.find("distiller", "longest").load()
+    check_distiller(longest(), tmp_path / "work", produces="selection", deterministic=True)
     lines = [line for line in plugin_source().splitlines() if line.strip()]
     assert len(lines) <= 21
 

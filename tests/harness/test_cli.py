@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -86,7 +85,8 @@ def test_failed_cells_give_exit_code_1_and_the_others_a_board(command: Command) 
     assert "first" in done.stdout
 
 
-def test_a_missing_dependency_gives_exit_code_3(command: Command) -> None:
+def test_a_missing_dependency_gives_exit_code_3(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     done = command("bench", "-t", "sst2", "--data-dir", "empty", HF_HUB_OFFLINE="1")
     assert done.returncode == 3, done.stderr
     assert "sst2" in done.stderr
@@ -106,9 +106,13 @@ def test_ctrl_c_gives_exit_code_130_and_the_same_command_goes_on(
                "--set", f"distiller.misbehaving.flag={flag}"]  # fmt: skip
     running = subprocess.Popen(
         [sys.executable, "-m", "harness", "bench", *request],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ},
-    )  # fmt: skip
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that starts tests in the background has told them to ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
