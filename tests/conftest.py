@@ -20,7 +20,7 @@ from toy_paths import TOY_PLUGIN, TOY_SUITE
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests run beside one another: one thread each, and none that spins while it waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Timings never decide a test: a busy machine is slow, not wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
