@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.leaderboard.board import Board
 
 DEFAULT_SUITE = "quickstart"
-DEFAULT_OUTPUT = Path("results")
+DEFAULT_OUTPUT = Path("runs")
 Report = Callable[[str], None]
 
 
@@ -73,7 +73,7 @@ class Place(TypedDict, total=False):
     """Where data and results lie, and who is told.
 
     data_dir: a folder with one folder a task; the variable HARNESS_DATA when not given;
-    output: the results folder; `results/SUITE` when not given;
+    output: the results folder; `runs/SUITE` when not given;
     plugins: further plugin modules, or paths of one-file plugins;
     report: is told of everything that goes wrong without stopping the work.
     """

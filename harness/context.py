@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from harness.curves import Curve
 from harness.progress import SilentProgress
 from harness.randomness import derive_seed
 
@@ -60,6 +61,7 @@ class StageContext:
     seed: of this stage; derive others from it with `seed_for`.
     device: a torch device string, already resolved.
     workdir: a private folder that survives a kill and is found again by the same stage.
+    curves: what the stage measured at every step, by name; see `keep_curve`.
     """
 
     seed: int
@@ -68,6 +70,15 @@ class StageContext:
     progress: Progress = field(default_factory=SilentProgress)
     cache: ArrayCache = field(default_factory=NoCache)
     student: Callable[[str], Student] = no_students
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+    def keep_curve(self, name: str, values: Sequence[float] | np.ndarray) -> None:
+        """Puts one value for each step into the record, thinned; the last call with a name counts.
+
+        Nothing is kept of an empty list.
+        """
+        if len(values):
+            self.curves[name] = Curve.thin(values)
 
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Iterates with a progress bar."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.curves import Curve
 from harness.errors import StoreError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class DistilledRecord:
     """What was distilled: size, content hash and the method's own report.
 
     bytes: everything that training on it needs: texts, soft labels and weights.
+    samples: a few of its rows, cut to be read, not to be trained on.
     """
 
     rows: int
@@ -70,6 +72,7 @@ class DistilledRecord:
     produces: str
     used_splits: tuple[str, ...]
     report: dict[str, float | int | str]
+    samples: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ class Record:
 
     key: of the evaluate stage; it covers the keys of the two stages before it.
     protocol: hash of what all rows of a board must share (recipe, grid, task, evaluator).
+    curves: what distilling and fitting measured at every step, as `fit: loss`.
     """
 
     key: str
@@ -178,6 +182,7 @@ class Record:
     items: dict[str, PackedArray]
     costs: Costs
     provenance: Provenance
+    curves: dict[str, Curve] = field(default_factory=dict)
     schema: int = field(default=SCHEMA)
 
     @property

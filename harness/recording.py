@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.components import Choice, DistillerComponent
+from harness.curves import Curve, named
 from harness.fingerprint import digest, rows_digest
 from harness.plan import Cell, Plan
 from harness.provenance import provenance
@@ -24,7 +25,11 @@ from harness.record import (
 )
 from harness.results import Failure
 from harness.store import Distilled
-from harness.types import Score, StudentInfo
+from harness.types import DistilledData, Score, StudentInfo
+
+SAMPLES = 6
+SAMPLE_CHARACTERS = 240
+"""What a record shows of a set: enough to see what it is like, small enough for git."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Fitted:
     info: StudentInfo
     tuning: Tuning
     cost: Cost
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 def make_record(
@@ -65,6 +71,7 @@ def make_record(
             produces=cell.distiller.component.produces,
             used_splits=tuple(distilled.data.used_splits),
             report=dict(distilled.data.report),
+            samples=samples_of(distilled.data),
         ),
         budget=str(cell.budget),
         distill_seed=cell.distill_seed,
@@ -83,6 +90,7 @@ def make_record(
         items={name: PackedArray.pack(values) for name, values in score.items.items()},
         costs=costs,
         provenance=provenance(device),
+        curves={**named("distill", distilled.curves), **named("fit", fitted.curves)},
     )
 
 
@@ -109,6 +117,20 @@ def make_failure(
         message=message,
         trace=trace,
     )
+
+
+def samples_of(data: DistilledData) -> tuple[dict[str, str], ...]:
+    """Rows spread evenly over a set, their values as text, cut where they are long."""
+    count = min(SAMPLES, len(data.rows))
+    positions = [index * len(data.rows) // count for index in range(count)]
+    return tuple(
+        {name: _cut(str(value)) for name, value in row.items()}
+        for row in data.rows.select(positions)
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARACTERS else f"{text[: SAMPLE_CHARACTERS - 1]}…"
 
 
 def distilled_bytes(distilled: Distilled) -> int:

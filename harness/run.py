@@ -14,6 +14,7 @@ from harness.components import Choice, DistillerComponent
 from harness.context import Progress, StageContext
 from harness.contracts import check_capabilities, check_distilled, check_score
 from harness.cost import Meter
+from harness.curves import Curve
 from harness.errors import DivergenceError, HarnessError, StoreError
 from harness.plan import Cell, Plan, StageKind
 from harness.progress import SilentProgress
@@ -26,7 +27,7 @@ from harness.record import (
 )
 from harness.recording import Fitted, make_failure, make_record
 from harness.results import Failure
-from harness.store import Distilled, Store, StoredArrays, atomic_folder
+from harness.store import Distilled, Store, StoredArrays, atomic_folder, curves_from_json
 from harness.types import Score, StudentInfo
 
 Rerun = Literal["missing", "failed", "always", "never"]
@@ -210,7 +211,7 @@ class Runner:
         with Meter(context.workdir, context.device) as meter, seeded(seed):
             data = cell.distiller.instance.distill(task, cell.budget, context)
             check_distilled(component, data, task, cell.budget)
-            distilled = Distilled(data, meter.cost(arrays.found_seconds))
+            distilled = Distilled(data, meter.cost(arrays.found_seconds), context.curves)
         self._store.save_distilled(cell.distill_key, distilled)
         self._store.drop_workdir(cell.distill_key)
         return distilled, distilled.cost
@@ -229,20 +230,23 @@ class Runner:
         seed = derive_seed("fit", cell.distill_seed, cell.fit_seed)
         context = self._context(cell.fit_key, seed, StoredArrays(self._store))
         with Meter(context.workdir, context.device) as meter:
-            trained, tuning = self._tune(cell, distilled, context)
-            fitted = Fitted(trained, trained.info, tuning, meter.cost())
+            trained, tuning, curves = self._tune(cell, distilled, context)
+            fitted = Fitted(trained, trained.info, tuning, meter.cost(), curves)
         with atomic_folder(self._store.fit_path(cell.fit_key)) as folder:
             trained.save(folder / "model")
             (folder / "fit.json").write_text(_fit_json(fitted))
         self._store.drop_workdir(cell.fit_key)
         return fitted, fitted.cost
 
-    def _tune(self, cell: Cell, distilled: Distilled, context: StageContext) -> tuple[Any, Tuning]:
+    def _tune(
+        self, cell: Cell, distilled: Distilled, context: StageContext
+    ) -> tuple[Any, Tuning, dict[str, Curve]]:
         """Fits at every rate of the grid and keeps the best on validation, the first of equals."""
         task = cell.task.data.sealed()
         student = cell.student.instance
         best: Any = None
         best_value = -1.0
+        curves: dict[str, Curve] = {}
         scores: list[float | None] = []
         diverged: DivergenceError | None = None
         chosen = cell.learning_rates[0]
@@ -256,15 +260,16 @@ class Runner:
                 scores.append(None)
                 continue
             if len(cell.learning_rates) == 1:
-                return trained, Tuning(cell.learning_rates, (), rate)
+                return trained, Tuning(cell.learning_rates, (), rate), context.curves
             value = self._score(cell.tuner, trained, cell, "validation", context).value
             scores.append(value)
             if value > best_value:
                 best, best_value, chosen = trained, value, rate
+                curves = dict(context.curves)
         if best is None:
             assert diverged is not None
             raise diverged
-        return best, Tuning(cell.learning_rates, tuple(scores), chosen)
+        return best, Tuning(cell.learning_rates, tuple(scores), chosen), curves
 
     def _load_fit(self, cell: Cell) -> Fitted | None:
         folder = self._store.fit_path(cell.fit_key)
@@ -279,7 +284,13 @@ class Runner:
             meta["tuning"]["chosen"],
         )
         self._store.drop_workdir(cell.fit_key)
-        return Fitted(trained, StudentInfo(**meta["info"]), tuning, Cost(**meta["cost"]))
+        return Fitted(
+            trained,
+            StudentInfo(**meta["info"]),
+            tuning,
+            Cost(**meta["cost"]),
+            curves_from_json(meta["curves"]),
+        )
 
     def _evaluated(self, cell: Cell, distilled: Distilled, fitted: Fitted) -> Record:
         record: Record = self._stage(
@@ -367,5 +378,6 @@ def _fit_json(fitted: Fitted) -> str:
             "info": dataclasses.asdict(fitted.info),
             "tuning": dataclasses.asdict(fitted.tuning),
             "cost": dataclasses.asdict(fitted.cost),
+            "curves": {name: dataclasses.asdict(c) for name, c in fitted.curves.items()},
         }
     )

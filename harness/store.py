@@ -8,11 +8,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.context import Arrays
+from harness.curves import Curve
 from harness.errors import StoreError
 from harness.fingerprint import stage_key
 from harness.record import Cost, Record
@@ -30,6 +31,7 @@ class Distilled:
 
     data: DistilledData
     cost: Cost
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass
@@ -233,6 +235,7 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
         "seconds": distilled.cost.seconds,
         "peak_bytes": distilled.cost.peak_bytes,
         "device_peak_bytes": distilled.cost.device_peak_bytes,
+        "curves": {name: asdict(curve) for name, curve in distilled.curves.items()},
     }
     (folder / "meta.json").write_bytes(_pretty(meta))
 
@@ -249,4 +252,10 @@ def _read_distilled(folder: Path) -> Distilled:
         used_splits=tuple(meta["used_splits"]),
     )
     data = replace(data, **load_file(folder / "arrays.safetensors"))
-    return Distilled(data, Cost(meta["seconds"], meta["peak_bytes"], meta["device_peak_bytes"]))
+    cost = Cost(meta["seconds"], meta["peak_bytes"], meta["device_peak_bytes"])
+    return Distilled(data, cost, curves_from_json(meta["curves"]))
+
+
+def curves_from_json(plain: Mapping[str, Any]) -> dict[str, Curve]:
+    """Curves as `dataclasses.asdict` and JSON left them."""
+    return {name: Curve(tuple(c["steps"]), tuple(c["values"])) for name, c in plain.items()}

@@ -102,6 +102,7 @@ class WordCounts:
             for word in text.split():
                 counts.setdefault(word, np.zeros(classes))[label] += 1
         kept = [word for word in sorted(counts) if generator.random() >= self.forget]
+        context.keep_curve("words", [float(counts[word].sum()) for word in kept])
         totals = sum((counts[word] for word in kept), np.zeros(classes))
         logits = {
             word: np.log((counts[word] + self.smoothing) / (totals + self.smoothing * len(kept)))

@@ -47,6 +47,7 @@ class Seeded:
                 file.write(f"{context.seed}\n")
         total = budget.total(task.class_counts())
         generator = context.numpy_generator("rows")
+        context.keep_curve("draws", generator.random(100))
         return DistilledData.select(task, generator.permutation(len(task.train))[:total])
 
 

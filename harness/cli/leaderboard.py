@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def leaderboard(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = Path("results/quickstart"),
+    folder: Annotated[Path, typer.Argument(help="A results folder.")] = Path("runs/quickstart"),
     format: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json")] = (
         "terminal"
     ),

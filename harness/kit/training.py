@@ -72,13 +72,16 @@ def train_classifier(
     ):
         optimizer = build_optimizer(model, recipe.learning_rate, recipe.weight_decay)
         model.train()
+        losses = np.empty(recipe.steps)
         for step, batch in enumerate(context.track(batches, "training", total=recipe.steps)):
             loss = accumulate_gradient(forward, batch, goals, shares, recipe.dtype)
             _update(model, optimizer, loss, step, recipe, swap)
+            losses[step] = float(loss)
             if keeper is not None and step + 1 in checks:
                 with swap.dense() if swap else nullcontext():
                     keeper.check()
         model.eval()
+    context.keep_curve("loss", losses)
     if keeper is not None:
         keeper.restore()
 

@@ -83,6 +83,7 @@ def model_language(
     path = context.workdir / "language-model.safetensors"
     arrays = context.cache.arrays("dilm-lm", inputs, lambda: computed_once(path, compute))
     generator.load_parameters(without_prefix("model", arrays))
+    context.keep_curve("language model loss", arrays["losses"])
     return LanguageModel(
         generator=generator,
         sequences=sequences,
@@ -113,6 +114,7 @@ def match_gradients(
     arrays = computed_once(context.workdir / "matched-generator.safetensors", compute)
     generator.load_parameters(without_prefix("model", arrays))
     trace = without_prefix("trace", arrays)
+    context.keep_curve("gradient similarity", trace["similarity"])
     matched = report_matching(trace, options.inner_steps, options.learner_steps_between)
     return LanguageModel(
         generator=generator,

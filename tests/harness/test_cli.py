@@ -25,7 +25,7 @@ def test_bench_prints_a_board_and_only_that_on_stdout(command: Command, tmp_path
     assert board
     assert "first" in done.stdout
     assert "9 computed" in done.stderr
-    assert len(list((tmp_path / "results/toy/records").glob("*.json"))) == 9
+    assert len(list((tmp_path / "runs/toy/records").glob("*.json"))) == 9
 
 
 def test_a_dry_run_and_plan_show_the_cells_and_compute_nothing(
@@ -128,13 +128,13 @@ def test_ctrl_c_gives_exit_code_130_and_the_same_command_goes_on(
 def test_a_board_can_be_written_and_checked(command: Command, tmp_path: Path) -> None:
     command("bench", *TOY)
     for name in ("markdown", "csv", "json", "terminal"):
-        written = command("leaderboard", "results/toy", "-f", name, "--out", f"board.{name}")
+        written = command("leaderboard", "runs/toy", "-f", name, "--out", f"board.{name}")
         assert written.returncode == 0, written.stderr
-        same = command("leaderboard", "results/toy", "-f", name, "--check", f"board.{name}")
+        same = command("leaderboard", "runs/toy", "-f", name, "--check", f"board.{name}")
         assert same.returncode == 0, same.stdout
         path = tmp_path / f"board.{name}"
         path.write_text(path.read_text().replace("first", "last"))
-        differs = command("leaderboard", "results/toy", "-f", name, "--check", f"board.{name}")
+        differs = command("leaderboard", "runs/toy", "-f", name, "--check", f"board.{name}")
         assert differs.returncode == 1
         assert "last" in differs.stdout
 
@@ -143,9 +143,9 @@ def test_a_corrupted_record_is_named_and_the_others_are_ranked(
     command: Command, tmp_path: Path
 ) -> None:
     command("bench", *TOY)
-    victim = next((tmp_path / "results/toy/records").glob("*.json"))
+    victim = next((tmp_path / "runs/toy/records").glob("*.json"))
     victim.write_text(victim.read_text()[:100])
-    done = command("leaderboard", "results/toy", "-f", "markdown")
+    done = command("leaderboard", "runs/toy", "-f", "markdown")
     assert done.returncode == 0
     assert victim.name in done.stderr
     assert "first" in done.stdout
@@ -186,8 +186,8 @@ def test_ls_show_plugins_and_doctor(command: Command) -> None:
 
 def test_a_plugin_adds_columns_to_a_board(command: Command) -> None:
     command("bench", *TOY)
-    plain = command("leaderboard", "results/toy", "-f", "markdown")
-    extended = command("leaderboard", "results/toy", "-f", "markdown", "--plugin", TOY_PLUGIN)
+    plain = command("leaderboard", "runs/toy", "-f", "markdown")
+    extended = command("leaderboard", "runs/toy", "-f", "markdown", "--plugin", TOY_PLUGIN)
     assert "letters" not in plain.stdout
     assert "letters" in extended.stdout
 

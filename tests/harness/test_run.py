@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from harness.api import BenchResult, exit_code
+from harness.curves import POINTS
 from harness.errors import ContractError, StoreError
 from harness.hookspecs import hookimpl
 from harness.plan import build_plan
 from harness.plugins import PluginSource
 from harness.randomness import derive_seed, seeded
+from harness.recording import SAMPLE_CHARACTERS, SAMPLES, samples_of
 from harness.results import Results
 from harness.run import Runner, RunOptions, StageEvent
 from harness.sources import DataLocator
 from harness.store import Store
 from harness.suite import load_suite
 from harness.testing import TrainedWordCounts
+from harness.types import DistilledData
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 Bench = Callable[..., BenchResult]
@@ -33,7 +37,7 @@ Bench = Callable[..., BenchResult]
 
 def outcomes(results: Results) -> dict[str, Any]:
     """What a run found, without when, where and how fast."""
-    return {r.key: (r.metrics, r.items, r.distilled, r.tuning, r.recipe) for r in results}
+    return {r.key: (r.metrics, r.items, r.distilled, r.tuning, r.recipe, r.curves) for r in results}
 
 
 def test_a_bench_leaves_one_record_a_cell(run_toy: Bench) -> None:
@@ -46,6 +50,42 @@ def test_a_bench_leaves_one_record_a_cell(run_toy: Bench) -> None:
     assert record.costs.distill.seconds > 0
     assert record.costs.distill.peak_bytes > 1e6
     assert record.item_scores.mean() == pytest.approx(record.value)
+
+
+def test_a_record_shows_how_distilling_and_fitting_went_and_what_the_rows_are_like(
+    run_toy: Bench,
+) -> None:
+    record = run_toy().results.filter(distiller="seeded").records[0]
+    assert sorted(record.curves) == ["distill: draws", "fit: words"]
+    assert len(record.curves["distill: draws"].values) == POINTS
+    assert len(record.distilled.samples) == SAMPLES
+    assert all(sorted(row) == ["label", "text"] for row in record.distilled.samples)
+
+
+def test_the_curves_of_the_chosen_learning_rate_are_kept(
+    run_toy: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.testing import WordCounts
+
+    fit = WordCounts.fit
+
+    def fit_and_note(self: Any, task: Any, data: Any, recipe: Any, context: Any) -> Any:
+        trained = fit(self, task, data, recipe, context)
+        context.keep_curve("rate", [recipe.learning_rate])
+        return trained
+
+    monkeypatch.setattr(WordCounts, "fit", fit_and_note)
+    result = run_toy(settings=["recipe.learning_rate=0.5,0.25"])
+    for record in result.results:
+        assert record.curves["fit: rate"].values == (record.tuning.chosen,)
+
+
+def test_long_values_are_cut_in_a_records_samples() -> None:
+    rows = Dataset.from_dict({"text": ["x" * 1000] * 9, "label": list(range(9))})
+    samples = samples_of(DistilledData(rows=rows))
+    assert [row["label"] for row in samples] == ["0", "1", "3", "4", "6", "7"]
+    assert {len(row["text"]) for row in samples} == {SAMPLE_CHARACTERS}
+    assert samples_of(DistilledData(rows=rows.select([]))) == ()
 
 
 def test_the_same_command_again_computes_nothing(run_toy: Bench) -> None:
@@ -228,7 +268,7 @@ def test_kill_9_in_any_stage_then_the_same_command_equals_undisturbed(
     assert resumed.outcome.failures == []
 
     def without_keys(results: Results) -> list[Any]:
-        return sorted(str((r.metrics, r.items, r.distilled, r.tuning)) for r in results)
+        return sorted(str((r.metrics, r.items, r.distilled, r.tuning, r.curves)) for r in results)
 
     assert without_keys(resumed.results) == without_keys(undisturbed.results)
 

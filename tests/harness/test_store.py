@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.api import BenchResult
+from harness.curves import Curve
 from harness.errors import StoreError
 from harness.fingerprint import rows_digest
 from harness.record import Cost, PackedArray, Record
@@ -37,11 +38,13 @@ def test_a_distilled_set_comes_back_as_it_was(store: Store) -> None:
         weights=np.array([1.0, 2.0, 3.0], dtype=np.float32),
         used_splits=("train", "validation"),
     )
-    store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20)))
+    curves = {"loss": Curve((1, 2), (0.5, 0.25))}
+    store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20), curves))
     found = store.distilled("k")
     assert found is not None
     assert rows_digest(found.data.rows) == rows_digest(data.rows)
     assert found.cost == Cost(1.5, 10, 20)
+    assert found.curves == curves
     assert found.data.report == {"radius": 0.5}
     assert found.data.used_splits == ("train", "validation")
     for name in ("indices", "soft_labels", "weights"):
