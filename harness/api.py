@@ -195,13 +195,18 @@ def distill(
     return DistillResult(distilled, cell.distill_key, folder)
 
 
-def load_results(folder: str | Path) -> Results:
-    """Reads every record of a results folder.
+def load_results(folder: str | Path, *more: str | Path) -> Results:
+    """Reads every record of one results folder, or of several as if they were one.
+
+    A run that lies in several folders counts once; see `harness.merging.load_merged`.
 
     Raises:
-        UsageError: the folder does not exist or holds no records.
+        UsageError: a folder does not exist or holds no records, or two folders have different
+            scores for one run.
     """
-    return load_records(Path(folder))
+    from harness.merging import load_merged
+
+    return load_merged([Path(folder), *map(Path, more)])
 
 
 def choose_suite(host: PluginHost, suite: str | Path | Suite, **parts: Unpack[Parts]) -> Suite:

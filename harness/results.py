@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from harness.budget import Budget
-from harness.errors import StoreError, UsageError
+from harness.errors import StoreError, UsageError, unknown_name
 from harness.record import Record
+from harness.record_files import collector_paused, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +78,21 @@ class Failure:
             ) from error
 
 
+Names = str | Collection[str]
+"""One name or several, each a name (`bert`) or a label (`bert:minilm`)."""
+
+
 @dataclass(frozen=True)
 class Results:
-    """Records in the order of their keys, with what failed and what could not be read."""
+    """Records in the order of their keys, with what failed and what could not be read.
+
+    notes: what a reader of the board should know about where the records came from.
+    """
 
     records: tuple[Record, ...]
     failures: tuple[Failure, ...] = ()
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -94,57 +103,62 @@ class Results:
     def only(self, keys: Collection[str]) -> Results:
         """The records and failures with these keys."""
         wanted = frozenset(keys)
-        return Results(
-            tuple(record for record in self.records if record.key in wanted),
-            tuple(failure for failure in self.failures if failure.key in wanted),
-            self.problems,
-        )
+        return self._where(lambda record: record.key in wanted, lambda f: f.key in wanted)
 
     def filter(
         self,
         *,
-        task: str | Collection[str] = (),
-        distiller: str | Collection[str] = (),
-        student: str | Collection[str] = (),
-        evaluator: str | Collection[str] = (),
-        budget: str | Collection[str] = (),
-        suite: str | Collection[str] = (),
+        task: Names = (),
+        distiller: Names = (),
+        student: Names = (),
+        evaluator: Names = (),
+        budget: Names = (),
+        suite: Names = (),
     ) -> Results:
         """What matches every given field, by name (`bert`) or by label (`bert:minilm`).
 
         Failures carry no suite, so filtering by suite keeps them all.
+
+        Raises:
+            UsageError: none of these records and failures has one of the names; the message
+                suggests close ones.
         """
-
-        def keep_record(record: Record) -> bool:
-            return (
-                _matches(record.task.component.label, task)
-                and _matches(record.distiller.label, distiller)
-                and _matches(record.student.component.label, student)
-                and _matches(record.evaluator.label, evaluator)
-                and _matches(record.budget, budget)
-                and _matches(record.suite, suite)
-            )
-
-        def keep_failure(failure: Failure) -> bool:
-            return (
-                _matches(failure.task, task)
-                and _matches(failure.distiller, distiller)
-                and _matches(failure.student, student)
-                and _matches(failure.evaluator, evaluator)
-                and _matches(failure.budget, budget)
-            )
-
-        return Results(
-            tuple(record for record in self.records if keep_record(record)),
-            tuple(failure for failure in self.failures if keep_failure(failure)),
-            self.problems,
+        by_label = {
+            "task": task, "distiller": distiller, "student": student, "evaluator": evaluator,
+            "budget": budget,
+        }  # fmt: skip
+        wanted = {name: _choices(names) for name, names in by_label.items()}
+        suites = {"suite": _choices(suite)}
+        for name, choices in {**wanted, **suites}.items():
+            self._refuse_unknown(name, choices)
+        return self._where(
+            lambda record: _matches(record, _RECORD_LABELS, {**wanted, **suites}),
+            lambda failure: _matches(failure, _FAILURE_LABELS, wanted),
         )
+
+    def _where(
+        self, keep_record: Callable[[Record], bool], keep_failure: Callable[[Failure], bool]
+    ) -> Results:
+        return replace(
+            self,
+            records=tuple(filter(keep_record, self.records)),
+            failures=tuple(filter(keep_failure, self.failures)),
+        )
+
+    def _refuse_unknown(self, field: str, choices: Collection[str]) -> None:
+        labels = {_RECORD_LABELS[field](record) for record in self.records}
+        if field in _FAILURE_LABELS:
+            labels |= {_FAILURE_LABELS[field](failure) for failure in self.failures}
+        known = {name for label in labels for name in _names_of(label)}
+        for choice in choices if known else ():
+            if choice not in known:
+                raise unknown_name(field, choice, known)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each record, with flat columns; metrics are fractions."""
-        import pandas as pd
+        from harness.frame import flat_frame
 
-        return pd.DataFrame([_flat(record) for record in self.records])
+        return flat_frame(self.records)
 
     def board(
         self,
@@ -173,6 +187,7 @@ def load_records(folder: Path, *, missing_ok: bool = False) -> Results:
 
     Raises:
         UsageError: the folder does not exist or holds nothing to read, unless `missing_ok`.
+        StoreError: the folder may not be listed.
     """
     if not missing_ok and not folder.is_dir():
         raise UsageError(
@@ -180,26 +195,18 @@ def load_records(folder: Path, *, missing_ok: bool = False) -> Results:
             hint="Name the folder that `harness bench --output` wrote.",
         )
     problems: list[Problem] = []
-    records = [
-        record
-        for path in _documents(folder / RECORDS)
-        if (record := _read(path, _read_record, problems)) is not None
-    ]
-    done = {record.key for record in records}
-    failures = [
-        failure
-        for path in _documents(folder / FAILURES)
-        if (failure := _read(path, Failure.from_json, problems)) is not None
-        and failure.key not in done
-    ]
-    if not missing_ok and not (records or failures or problems):
+    with collector_paused():
+        records = list(_documents(folder / RECORDS, read_record, problems))
+        found = list(_documents(folder / FAILURES, Failure.from_json, problems))
+    if not missing_ok and not (records or found or problems):
         raise UsageError(
             f"the results folder {folder} holds no records",
             hint="Run `harness bench` with this folder as --output first.",
         )
+    done = {record.key for record in records}
     return Results(
         tuple(sorted(records, key=lambda record: record.key)),
-        tuple(sorted(failures, key=lambda failure: failure.key)),
+        tuple(sorted((f for f in found if f.key not in done), key=lambda failure: failure.key)),
         tuple(problems),
     )
 
@@ -216,96 +223,73 @@ class _Reader(Protocol[K]):
     def __call__(self, text: bytes, *, where: str) -> K: ...
 
 
-def _documents(folder: Path) -> list[Path]:
-    """Stored documents by name; names that start with a dot are writes in progress."""
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+def _documents(folder: Path, reader: _Reader[K], problems: list[Problem]) -> Iterator[K]:
+    """The stored documents by name; names that start with a dot are writes in progress.
+
+    A document whose name is not its key is refused, so that no key can lead out of the folder.
+    """
+    for name in _names_in(folder):
+        if not name.endswith(".json") or name.startswith("."):
+            continue
+        path = folder / name
+        try:
+            with open(path, "rb") as file:
+                document = reader(file.read(), where=name)
+        except (StoreError, OSError) as error:
+            reason = error.message if isinstance(error, StoreError) else str(error)
+            problems.append(Problem(path, reason))
+            continue
+        if f"{document.key}.json" == name:
+            yield document
+        else:
+            problems.append(Problem(path, f"{name} holds the key '{document.key}'"))
 
 
-def _read(path: Path, reader: _Reader[K], problems: list[Problem]) -> K | None:
+def _names_in(folder: Path) -> list[str]:
     try:
-        document = reader(path.read_bytes(), where=path.name)
-    except (StoreError, OSError) as error:
-        reason = error.message if isinstance(error, StoreError) else str(error)
-        problems.append(Problem(path, reason))
-        return None
-    if f"{document.key}.json" != path.name:
-        problems.append(Problem(path, f"{path.name} holds the key '{document.key}'"))
-        return None
-    return document
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _read_record(text: bytes, *, where: str) -> Record:
-    """A record whose numbers can be used, not only one of the right shape."""
-    record = Record.from_json(text, where=where)
-    if record.main not in record.metrics:
-        raise StoreError(f"{where} has no value for its main metric '{record.main}'")
-    for name, value in record.metrics.items():
-        if not math.isfinite(value):
-            raise StoreError(f"{where} has {name} = {value}, which is not a finite number")
-    try:
-        Budget.parse(record.budget)
-    except UsageError as error:
-        raise StoreError(f"{where}: {error.message}") from error
-    for name in record.items:
-        _check_items(record, name, where)
-    return record
+_RECORD_LABELS: Mapping[str, Callable[[Record], str]] = {
+    "task": lambda record: record.task.component.label,
+    "distiller": lambda record: record.distiller.label,
+    "student": lambda record: record.student.component.label,
+    "evaluator": lambda record: record.evaluator.label,
+    "budget": lambda record: record.budget,
+    "suite": lambda record: record.suite,
+}
+_FAILURE_LABELS: Mapping[str, Callable[[Failure], str]] = {
+    "task": lambda failure: failure.task,
+    "distiller": lambda failure: failure.distiller,
+    "student": lambda failure: failure.student,
+    "evaluator": lambda failure: failure.evaluator,
+    "budget": lambda failure: failure.budget,
+}
+D = TypeVar("D", Record, Failure)
 
 
-def _check_items(record: Record, name: str, where: str) -> None:
-    import zlib
-
-    try:
-        record.items[name].unpack()
-    except (StoreError, ValueError, zlib.error) as error:
-        raise StoreError(f"{where} has damaged item outcomes '{name}' ({error})") from error
-
-
-def _matches(label: str, wanted: str | Collection[str]) -> bool:
-    choices = {wanted} if isinstance(wanted, str) else set(wanted)
-    return not choices or bool(choices & {label, label.partition(":")[0]})
+def _matches(
+    document: D, labels: Mapping[str, Callable[[D], str]], wanted: Mapping[str, frozenset[str]]
+) -> bool:
+    return all(
+        not choices or choices & _names_of(labels[name](document))
+        for name, choices in wanted.items()
+    )
 
 
-def _flat(record: Record) -> dict[str, Any]:
-    import json
-
-    return {
-        "key": record.key,
-        "suite": record.suite,
-        "suite_version": record.suite_version,
-        "protocol": record.protocol,
-        "task": record.task.component.label,
-        "task_version": record.task.version,
-        "task_fingerprint": record.task.fingerprint,
-        "task_source": f"{record.task.source_kind}: {record.task.source_detail}",
-        "distiller": record.distiller.label,
-        "distiller_version": record.distiller.version,
-        "distiller_options": json.dumps(record.distiller.options, sort_keys=True),
-        "budget": record.budget,
-        "distill_seed": record.distill_seed,
-        "fit_seed": record.fit_seed,
-        "student": record.student.component.label,
-        "student_source": record.student.source,
-        "student_parameters": record.student.parameters,
-        "evaluator": record.evaluator.label,
-        "evaluator_version": record.evaluator.version,
-        "main": record.main,
-        "value": record.value,
-        **{f"metric_{name}": value for name, value in sorted(record.metrics.items())},
-        "learning_rate": record.tuning.chosen,
-        "distilled_rows": record.distilled.rows,
-        "distilled_bytes": record.distilled.bytes,
-        "distilled_content": record.distilled.content,
-        "distill_seconds": record.costs.distill.seconds,
-        "fit_seconds": record.costs.fit.seconds,
-        "evaluate_seconds": record.costs.evaluate.seconds,
-        "peak_bytes": max(record.costs.distill.peak_bytes, record.costs.fit.peak_bytes),
-        "device": record.provenance.device,
-        "commit": record.provenance.commit,
-        "dirty": record.provenance.dirty,
-        "created": record.provenance.created,
-    }
+def _choices(names: Names) -> frozenset[str]:
+    return frozenset({names} if isinstance(names, str) else names)
 
 
+def _names_of(label: str) -> frozenset[str]:
+    return frozenset({label, label.partition(":")[0]})
+
+
+@lru_cache(maxsize=1)
 def _failure_adapter() -> TypeAdapter[Failure]:
     from pydantic import TypeAdapter
 

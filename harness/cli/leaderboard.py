@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from harness.plugins import PluginHost
 
 
+DEFAULT_FOLDER = Path("runs/quickstart")
+
+
 def leaderboard(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")] = Path("runs/quickstart"),
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Results folders. [runs/quickstart]"),
+    ] = None,
     format: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json")] = (
         "terminal"
     ),
@@ -33,7 +39,7 @@ def leaderboard(
         list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
     ] = None,
 ) -> None:
-    """Rank the records of a results folder.
+    """Rank the records of one results folder, or of several together.
 
     With --check the board is made anew and compared with a committed file.
     """
@@ -41,9 +47,9 @@ def leaderboard(
     from harness.plugins import PluginHost
 
     host = PluginHost.discover(plugin or [])
-    results = load_results(folder)
-    for problem in results.problems:
-        warn(problem.reason)
+    results = load_results(*(folders or [DEFAULT_FOLDER]))
+    for text in (*(problem.reason for problem in results.problems), *results.notes):
+        warn(text)
     board = results.board(allow_mixed=allow_mixed)
     if check is not None:
         _check(host, board, check, format, cost=cost)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import zlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.budget import Budget
 from harness.errors import StoreError, UsageError
-from harness.record import PackedArray
-from harness.results import Failure, Results, load_records
+from harness.record import PackedArray, Record
+from harness.record_files import read_record
+from harness.results import Failure, Problem, Results, load_records
 
 
 @pytest.fixture
@@ -109,6 +116,49 @@ class TestDamagedFiles:
         write(folder, "records", record.key, content)
         assert "not a finite number" in load_records(folder).problems[0].reason
 
+    @pytest.mark.parametrize("field", ["costs", "tuning"])
+    def test_a_cost_or_rate_that_is_not_a_number_is_a_problem(
+        self, folder: Path, make_record: Any, field: str
+    ) -> None:
+        document = json.loads(make_record("dilm").to_json())
+        document["costs"]["fit"]["seconds"] = math.inf if field == "costs" else 1.0
+        document["tuning"]["chosen"] = math.nan if field == "tuning" else 1e-4
+        write(folder, "records", document["key"], json.dumps(document).encode())
+        assert "not a finite number" in load_records(folder).problems[0].reason
+
+    @pytest.mark.parametrize("key", ["../x", "..", "/etc/passwd", "a/b", "x\\..\\y", "", "x\0"])
+    def test_a_key_that_would_lead_elsewhere_is_refused(
+        self, folder: Path, make_record: Any, key: str
+    ) -> None:
+        write(folder, "records", "x", make_record("dilm", key=key).to_json())
+        write(folder, "failures", "x", make_record.failure(key=key).to_json())
+        results = load_records(folder)
+        assert len(results) == 3
+        assert [len(results.failures), len(results.problems)] == [1, 2]
+        assert all("holds the key" in problem.reason for problem in results.problems)
+
+    def test_a_record_without_its_schema_is_a_problem(self, folder: Path, make_record: Any) -> None:
+        document = json.loads(make_record("dilm").to_json())
+        del document["schema"]
+        write(folder, "records", document["key"], json.dumps(document).encode())
+        assert "'schema'" in load_records(folder).problems[0].reason
+
+    def test_what_a_killed_write_left_behind_is_not_read(
+        self, folder: Path, make_record: Any
+    ) -> None:
+        content = make_record("dilm").to_json()
+        for kind in ("records", "failures"):
+            (folder / kind / ".abc.json.123.partial").write_bytes(content[:-1])
+        results = load_records(folder)
+        assert (len(results), results.problems) == (3, ())
+
+    def test_one_key_under_two_names_counts_once(self, folder: Path, make_record: Any) -> None:
+        twice = make_record("random", 0.9)
+        write(folder, "records", "second", twice.to_json())
+        results = load_records(folder)
+        assert len({record.key for record in results}) == len(results) == 3
+        assert results.problems[0].path.name == "second.json"
+
     def test_a_record_without_its_main_metric_is_a_problem(
         self, folder: Path, make_record: Any
     ) -> None:
@@ -132,6 +182,47 @@ class TestDamagedFiles:
     def test_a_folder_in_the_place_of_a_record_is_a_problem(self, folder: Path) -> None:
         (folder / "records" / "folder.json").mkdir()
         assert len(load_records(folder).problems) == 1
+
+
+class TestReading:
+    @settings(max_examples=200)
+    @given(cut=st.integers(0, 6000), junk=st.binary(max_size=3))
+    def test_reading_fast_gives_what_reading_plainly_gives(
+        self, make_record: Any, cut: int, junk: bytes
+    ) -> None:
+        """Whatever befalls a file, both ways read the same record or refuse it."""
+        whole = make_record("dilm").to_json()
+        text = whole[:cut] + junk + whole[cut + len(junk) :]
+        plain = fast = None
+        with suppress(StoreError):
+            plain = Record.from_json(text, where="here")
+        with suppress(StoreError):
+            fast = read_record(text, where="here")
+        assert fast is None or fast == plain
+        assert plain is None or fast is not None or not is_usable(plain)
+
+    @pytest.mark.parametrize("enabled", [True, False])
+    def test_the_collector_is_left_as_it_was(self, folder: Path, enabled: bool) -> None:
+        before = gc.isenabled()
+        try:
+            (gc.enable if enabled else gc.disable)()
+            load_records(folder)
+            assert gc.isenabled() is enabled
+        finally:
+            (gc.enable if before else gc.disable)()
+
+
+def is_usable(record: Record) -> bool:
+    """What a board needs of a record, said slowly."""
+    try:
+        Budget.parse(record.budget)
+        for packed in record.items.values():
+            packed.unpack()
+    except (UsageError, StoreError, ValueError, zlib.error):
+        return False
+    seconds = [getattr(record.costs, name).seconds for name in ("distill", "fit", "evaluate")]
+    numbers = [*record.metrics.values(), *seconds, record.tuning.chosen]
+    return record.main in record.metrics and all(map(math.isfinite, numbers))
 
 
 class TestFailure:
@@ -167,13 +258,44 @@ class TestSelecting:
             ({"task": "qqp", "distiller": "random"}, 0),
             ({"budget": "5/class"}, 1),
             ({"suite": "glue"}, 1),
-            ({"evaluator": "zero-shot"}, 0),
+            ({"suite": ()}, 3),
         ],
     )
     def test_every_given_field_must_match(
         self, results: Results, wanted: dict[str, Any], count: int
     ) -> None:
         assert len(results.filter(**wanted)) == count
+
+    @pytest.mark.parametrize(
+        ("wanted", "message", "hint"),
+        [
+            ({"distiller": "rnadom"}, "unknown distiller 'rnadom'", "random"),
+            ({"student": ["bert", "bert:tny"]}, "unknown student 'bert:tny'", "bert:tiny"),
+            ({"task": "sst"}, "unknown task 'sst'", "sst2"),
+            ({"evaluator": "zero-shot"}, "unknown evaluator 'zero-shot'", "classification"),
+            ({"budget": "5/clas"}, "unknown budget '5/clas'", "5/class"),
+            ({"suite": "gleu"}, "unknown suite 'gleu'", "glue"),
+        ],
+    )
+    def test_a_name_that_nothing_has_is_an_error_with_a_suggestion(
+        self, results: Results, wanted: dict[str, Any], message: str, hint: str
+    ) -> None:
+        with pytest.raises(UsageError, match=message) as caught:
+            results.filter(**wanted)
+        assert hint in caught.value.hint
+
+    def test_a_name_that_only_failed_runs_have_is_known(self, make_record: Any) -> None:
+        results = Results((make_record("random"),), (make_record.failure("dilm"),))
+        chosen = results.filter(distiller="dilm")
+        assert (len(chosen), len(chosen.failures)) == (0, 1)
+
+    def test_of_nothing_there_is_nothing_to_choose(self) -> None:
+        assert Results(()).filter(task="sst2") == Results(())
+
+    def test_notes_and_problems_stay(self, results: Results, tmp_path: Path) -> None:
+        told = replace(results, notes=("a note",), problems=(Problem(tmp_path, "cut off"),))
+        for chosen in (told.filter(task="qqp"), told.only([])):
+            assert (chosen.notes, chosen.problems) == (told.notes, told.problems)
 
     def test_failures_are_filtered_with_the_records(self, results: Results) -> None:
         assert results.filter(distiller="dilm").failures == results.failures
