@@ -63,13 +63,8 @@ class Budget:
         Raises:
             UsageError: the budget asks for more rows, overall or of one class, than there are.
         """
-        available = sum(class_counts)
-        if self.unit == "percent":
-            return max(1, int(available * self.amount / 100 + 1e-9))
-        if self.unit == "rows":
-            if self.amount > available:
-                raise UsageError(f"budget {self} is more than the {available} rows of train")
-            return int(self.amount)
+        if self.unit != "class":
+            return self.rows_of(sum(class_counts))
         smallest = min(class_counts)
         if self.amount > smallest:
             label = list(class_counts).index(smallest)
@@ -77,6 +72,23 @@ class Budget:
                 f"budget {self} is more than the {smallest} train rows of class {label}"
             )
         return int(self.amount) * len(class_counts)
+
+    def rows_of(self, available: int) -> int:
+        """Rows allowed for a train split of `available` rows, whatever their class.
+
+        Raises:
+            UsageError: it asks for more rows than there are, or for rows of each class.
+        """
+        if self.unit == "class":
+            raise UsageError(
+                f"budget {self} counts rows of each class, and there are no classes",
+                hint="write 200rows or 1%",
+            )
+        if self.unit == "percent":
+            return max(1, int(available * self.amount / 100 + 1e-9))
+        if self.amount > available:
+            raise UsageError(f"budget {self} is more than the {available} rows of train")
+        return int(self.amount)
 
     def per_class(self, class_counts: Sequence[int]) -> list[int]:
         """Shares `total` as evenly as the classes allow; the lowest labels take the remainder.

@@ -32,22 +32,31 @@ class _Border:
 
 
 def check_task(component: Component, task: TaskData) -> None:
-    """A task has its three splits, its columns, labels in range, every class and no empty text.
+    """A task has its three splits and columns, labels and answers in range, and no empty text.
 
     Raises:
         ContractError: the first breach found.
     """
     border = _Border(component)
     border.kind(task, TaskData, field="what load returned")
+    border.require(
+        bool(task.label_names) or task.modality != "text-classification",
+        field="label_names",
+        expected="the names of the classes",
+        got="none",
+    )
     for split in ("train", "validation", "test"):
         border.require(
             split in task.splits, field="splits", expected=f"a {split} split", got=set(task.splits)
         )
         rows = task.splits[split]
         border.require(len(rows) > 0, field=split, expected="at least one row", got=0)
-        _check_columns(border, rows, task, field=split)
+        target = task.scoring_columns if split != "train" else ()
+        _check_columns(border, rows, (*task.row_columns, *target), field=split)
         _check_labels(border, rows, task, field=split)
         _check_texts(border, rows, task, field=split)
+        if "choices" in target:
+            _check_choices(border, rows, field=split)
     empty = [task.label_names[c] for c, n in enumerate(task.class_counts()) if n == 0]
     border.require(not empty, field="train", expected="rows of every class", got=f"none of {empty}")
 
@@ -62,14 +71,14 @@ def check_distilled(
     """
     border = _Border(component)
     border.kind(data, DistilledData, field="what distill returned")
-    allowed = budget.total(task.class_counts())
+    allowed = task.budget_rows(budget)
     border.require(
         0 < len(data.rows) <= allowed,
         field="rows",
         expected=f"1 to {allowed} (budget {budget})",
         got=len(data.rows),
     )
-    _check_columns(border, data.rows, task, field="rows")
+    _check_columns(border, data.rows, task.row_columns, field="rows")
     _check_labels(border, data.rows, task, field="rows")
     _check_texts(border, data.rows, task, field="rows")
     _check_used_splits(border, data.used_splits)
@@ -77,6 +86,10 @@ def check_distilled(
     _check_selection(border, component, data, task)
     n = len(data.rows)
     if data.soft_labels is not None:
+        border.require(
+            bool(task.label_names), field="soft_labels", expected="None: there are no classes",
+            got="an array",
+        )  # fmt: skip
         shape = (n, len(task.label_names))
         _check_array(border, data.soft_labels, shape, field="soft_labels")
         sums = data.soft_labels.sum(axis=1)
@@ -139,12 +152,13 @@ def check_capabilities(evaluator: Component, needs: tuple[str, ...], trained: ob
         )
 
 
-def _check_columns(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
-    expected = [*task.input_columns, LABEL_COLUMN]
+def _check_columns(
+    border: _Border, rows: Dataset, expected: tuple[str, ...], *, field: str
+) -> None:
     border.require(
         sorted(rows.column_names) == sorted(expected),
         field=f"columns of {field}",
-        expected=str(expected),
+        expected=str([*expected]),
         got=rows.column_names,
     )
 
@@ -152,6 +166,8 @@ def _check_columns(border: _Border, rows: Dataset, task: TaskData, *, field: str
 def _check_labels(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
     import numpy as np
 
+    if not task.label_names:
+        return
     labels = np.asarray(rows[LABEL_COLUMN][:])
     classes = len(task.label_names)
     fine = labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < classes
@@ -169,6 +185,25 @@ def _check_texts(border: _Border, rows: Dataset, task: TaskData, *, field: str) 
                     False, field=f"column '{column}' of {field}", expected="text in every row",
                     got=f"an empty text in row {position}",
                 )  # fmt: skip
+
+
+def _check_choices(border: _Border, rows: Dataset, *, field: str) -> None:
+    """At least two choices a row, none of them blank, and the number of the right one."""
+    for position, (choices, answer) in enumerate(
+        zip(rows["choices"][:], rows["answer"][:], strict=True)
+    ):
+        border.require(
+            len(choices) >= 2 and all(isinstance(c, str) and c.strip() for c in choices),
+            field=f"choices of {field}",
+            expected="two or more texts in every row",
+            got=f"{choices} in row {position}",
+        )
+        border.require(
+            isinstance(answer, int) and 0 <= answer < len(choices),
+            field=f"answer of {field}",
+            expected=f"an integer in [0, {len(choices)})",
+            got=f"{answer!r} in row {position}",
+        )
 
 
 def _check_used_splits(border: _Border, used: tuple[str, ...]) -> None:
@@ -213,7 +248,7 @@ def _check_selection(
         expected=f"{len(data.rows)} distinct positions in [0, {len(task.train)})",
         got=f"{distinct} distinct of shape {indices.shape}",
     )
-    columns = [*task.input_columns, LABEL_COLUMN]
+    columns = list(task.row_columns)
     same = data.rows.select_columns(columns)[:] == task.train.select_columns(columns)[indices]
     border.require(
         same, field="rows", expected="the train rows at indices", got="other rows (not a selection)"

@@ -9,6 +9,10 @@ from typing import Any
 import harness
 from harness.plan import Cell
 from harness.store import Distilled, atomic_folder
+from harness.types import TaskData
+
+_CATEGORIES = {"instruction": "text-generation"}
+"""What the hub calls a modality, where that differs."""
 
 
 def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
@@ -33,8 +37,9 @@ def card(cell: Cell, distilled: Distilled) -> str:
     data, task = distilled.data, cell.task.data
     counts = ", ".join(
         f"{name}: {count}"
-        for name, count in zip(task.label_names, _counts(distilled), strict=False)
+        for name, count in zip(task.label_names, _counts(distilled, task), strict=True)
     )
+    shares = f" ({counts})" if counts else ""
     facts = {
         "distiller": f"{cell.distiller.label} (version {cell.distiller.component.version},"
         f" {cell.distiller.component.distribution})",
@@ -43,7 +48,7 @@ def card(cell: Cell, distilled: Distilled) -> str:
         "task fingerprint": cell.task.fingerprint,
         "splits used": ", ".join(data.used_splits),
         "budget": str(cell.budget),
-        "rows": f"{len(data.rows)} ({counts})",
+        "rows": f"{len(data.rows)}{shares}",
         "seed": str(cell.distill_seed),
         "seconds": f"{distilled.cost.seconds:.1f}",
         "stage key": cell.distill_key,
@@ -55,7 +60,7 @@ def card(cell: Cell, distilled: Distilled) -> str:
         "- config_name: default",
         "  data_files: data.parquet",
         "task_categories:",
-        f"- {task.modality}",
+        f"- {_CATEGORIES.get(task.modality, task.modality)}",
         "---",
         "",
         f"# {cell.distiller.label}: {task.name} at {cell.budget}",
@@ -88,11 +93,14 @@ def _all_columns(distilled: Distilled) -> Any:
     return rows
 
 
-def _counts(distilled: Distilled) -> list[int]:
+def _counts(distilled: Distilled, task: TaskData) -> list[int]:
+    """Rows of each class; empty for a task without classes."""
     import numpy as np
 
+    if not task.label_names:
+        return []
     labels = np.asarray(distilled.data.rows["label"])
-    return np.bincount(labels).tolist()
+    return np.bincount(labels, minlength=len(task.label_names)).tolist()
 
 
 def _json_block(value: dict[str, Any]) -> list[str]:

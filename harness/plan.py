@@ -181,9 +181,10 @@ def _budgets(suite: Suite, distiller: Choice, task: LoadedTask) -> list[Budget]:
     budgets = [Budget.parse(text) for text in texts]
     for budget in budgets:
         try:
-            budget.total(task.data.class_counts())
+            task.data.budget_rows(budget)
         except UsageError as error:
-            raise UsageError(f"task '{task.data.name}': {error.message}") from error
+            message = f"task '{task.data.name}': {error.message}"
+            raise UsageError(message, hint=error.hint) from error
     return budgets
 
 

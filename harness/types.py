@@ -37,9 +37,14 @@ class DataSource:
 class TaskData:
     """A task's rows, split once by a fixed rule.
 
-    Every split has the columns `input_columns` and, for classification, an integer column
+    Every split has the columns `input_columns` and, where there are classes, an integer column
     `label` in [0, len(label_names)). `metric` names the evaluator's metric that ranks methods.
     `splits["test"]` is absent from what distillers and students are given.
+
+    An instruction task has the input columns `prompt` and `completion` and no classes. Its train
+    split is the pool to choose from; validation and test are the target, which may come from
+    elsewhere and has the further columns `scoring_columns`: `choices` with `answer`, the number
+    of the right one, and `subtask`, as far as the target has them.
     """
 
     name: str
@@ -51,6 +56,12 @@ class TaskData:
     splits: Mapping[Split, Dataset]
     source: DataSource
     notes: tuple[str, ...] = ()
+    scoring_columns: tuple[str, ...] = ()
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """The columns of train and of every distilled set."""
+        return (*self.input_columns, *((LABEL_COLUMN,) if self.label_names else ()))
 
     @property
     def train(self) -> Dataset:
@@ -85,18 +96,31 @@ class TaskData:
         return replace(self, splits={k: v for k, v in self.splits.items() if k != "test"})
 
     def class_counts(self, split: Split = "train") -> list[int]:
-        """Rows of each class in a split, by label."""
+        """Rows of each class in a split, by label; empty for a task without classes."""
         import numpy as np
+
+        if not self.label_names:
+            return []
 
         labels = np.asarray(self.split(split)[LABEL_COLUMN][:])
         return np.bincount(labels, minlength=len(self.label_names)).tolist()
+
+    def budget_rows(self, budget: Budget) -> int:
+        """How many rows a budget allows of this task's train split.
+
+        Raises:
+            UsageError: more than there are, or rows of a class where there are no classes.
+        """
+        if not self.label_names:
+            return budget.rows_of(len(self.train))
+        return budget.total(self.class_counts())
 
 
 @dataclass(frozen=True)
 class DistilledData:
     """What a data distiller returns: rows that a student cannot tell from the train split.
 
-    rows: the task's input columns and `label`.
+    rows: the task's input columns and, where it has classes, `label`.
     indices: [n] positions in the train split, for a selection; None for synthesis.
     soft_labels: [n, classes] target probabilities; None means the hard `label`.
     weights: [n] non-negative sample weights; None means equal.
@@ -123,8 +147,7 @@ class DistilledData:
         import numpy as np
 
         chosen = np.asarray(indices, dtype=np.int64)
-        columns = [*task.input_columns, LABEL_COLUMN]
-        rows = task.train.select_columns(columns).select(chosen)
+        rows = task.train.select_columns(list(task.row_columns)).select(chosen)
         return cls(rows=rows, indices=chosen, report=report or {})
 
 
@@ -211,6 +234,27 @@ class Trained(Protocol):
 class Predictor(Trained, Protocol):
     def predict(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
         """Class probabilities, [n, classes], in the order of `rows`."""
+
+
+@dataclass(frozen=True)
+class LogLikelihoods:
+    """How probable a language model finds some continuations of their prompts.
+
+    sums: [n] log-probabilities in nats, summed over a continuation's tokens; greedy: [n] whether
+    each of these tokens is the most probable one in its place; tokens: [n] how many there are.
+    """
+
+    sums: np.ndarray
+    greedy: np.ndarray
+    tokens: np.ndarray
+
+
+@runtime_checkable
+class LanguageModel(Trained, Protocol):
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], context: StageContext | None = None
+    ) -> LogLikelihoods:
+        """The log-likelihoods of (prompt, continuation) pairs, in their order."""
 
 
 @runtime_checkable

@@ -61,7 +61,7 @@ class Coreset(ABC):
             UsageError: a budget that train or the pool cannot meet, or no usable proxy.
         """
         wanted = shares(task, budget, balanced=self.balanced)
-        total = budget.total(task.class_counts())
+        total = task.budget_rows(budget)
         labels = train_labels(task)
         rows = pooled_rows(labels, self.pool, wanted, total)
         groups = split_groups(labels[rows], wanted, total)

@@ -32,7 +32,9 @@ class Group:
 
 
 def shares(task: TaskData, budget: Budget, *, balanced: bool) -> list[int]:
-    """Rows wanted of each class; all zero when classes do not matter."""
+    """Rows wanted of each class; all zero when classes do not matter or there are none."""
+    if not task.label_names:
+        return [0]
     counts = task.class_counts()
     return budget.per_class(counts) if balanced else [0] * len(counts)
 
@@ -74,5 +76,7 @@ def split_groups(labels: np.ndarray, wanted: Sequence[int], total: int) -> list[
 
 
 def train_labels(task: TaskData) -> np.ndarray:
-    """[n] labels of the train split."""
+    """[n] labels of the train split; all zero for a task without classes."""
+    if not task.label_names:
+        return np.zeros(len(task.train), dtype=np.int64)
     return np.asarray(task.train[LABEL_COLUMN], dtype=np.int64)

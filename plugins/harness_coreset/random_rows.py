@@ -24,7 +24,7 @@ class RandomRows:
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, grouped by class when balanced."""
         wanted = shares(task, budget, balanced=self.balanced)
-        groups = split_groups(train_labels(task), wanted, budget.total(task.class_counts()))
+        groups = split_groups(train_labels(task), wanted, task.budget_rows(budget))
         drawn = [
             context.numpy_generator("random", str(budget), group.name).choice(
                 group.members, group.quota, replace=False

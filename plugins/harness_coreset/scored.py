@@ -43,7 +43,15 @@ class ScoredCoreset(Coreset):
             raise UsageError(f"{self.name} needs a positive learning_rate and batch_size")
 
     def choose(self, candidates: Candidates, context: StageContext) -> Choice:
-        """Scores the candidates and takes the extreme ones of each group."""
+        """Scores the candidates and takes the extreme ones of each group.
+
+        Raises:
+            UsageError: the task has no classes that a proxy could be trained on.
+        """
+        if not candidates.task.label_names:
+            raise UsageError(
+                f"{self.name} trains a classifier, and task '{candidates.task.name}' has no classes"
+            )
         inputs = {
             **proxy_inputs(candidates.task, self.proxy, context),
             "rows": digest(candidates.rows.tolist()),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from harness.kit.weights import Weights
 from harness.types import TaskData
-from harness_text.weights import Weights
 from harness_text.wordpiece import count_words, learn_vocabulary, wordpiece_tokenizer
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import UsageError, unknown_name
+from harness.kit.weights import HubWeights, PackageWeights, named_weights
 from harness.types import LABEL_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
 from harness_text.metrics import classification_metrics
 from harness_text.origins import Checkpoint, Origin, TinyBert
-from harness_text.weights import HubWeights, PackageWeights, named_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -47,7 +47,16 @@ class TransformerStudent(ABC):
     def build(
         self, task: TaskData, context: StageContext, *, max_length: int = DEFAULT_LENGTH
     ) -> TextClassifier:
-        """An untrained classifier; what is new in it is drawn from the context's seed."""
+        """An untrained classifier; what is new in it is drawn from the context's seed.
+
+        Raises:
+            UsageError: the task has no classes.
+        """
+        if not task.label_names:
+            raise UsageError(
+                f"student '{self.family}' is a classifier, and task '{task.name}' has no classes",
+                hint="Instruction tasks are for causal language models, such as llama:tiny.",
+            )
         model, tokenizer = self.origin.create(task, context)
         return self._classifier(model, tokenizer, max_length, task, context)
 

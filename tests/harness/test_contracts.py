@@ -13,11 +13,13 @@ from datasets import Dataset
 from harness.budget import Budget
 from harness.components import Component, DistillerComponent
 from harness.contracts import check_capabilities, check_distilled, check_score, check_task
-from harness.errors import ContractError
+from harness.errors import ContractError, UsageError
 from harness.testing import toy_task
+from harness.testing_instruct import toy_instruction_task
 from harness.types import DistilledData, Score, TaskData
 
 TASK = toy_task()
+INSTRUCTIONS = toy_instruction_task()
 BUDGET = Budget.parse("10rows")
 COMPONENT = Component("task", "thing", object, "", "some-plugin", "", "1")
 SELECTS = DistillerComponent(
@@ -93,6 +95,65 @@ def test_each_breach_of_a_task_is_named(task: TaskData, field: str) -> None:
     with pytest.raises(ContractError) as caught:
         check_task(COMPONENT, task)
     assert caught.value.field == field
+
+
+def target(**columns: list[Any]) -> TaskData:
+    """The instruction task with some values of its test split replaced."""
+    rows = {**INSTRUCTIONS.test[:], **columns}
+    return replace(INSTRUCTIONS, splits={**INSTRUCTIONS.splits, "test": Dataset.from_dict(rows)})
+
+
+def without_column(task: TaskData, split: str, column: str) -> TaskData:
+    rows = task.splits[split].remove_columns(column)  # type: ignore[index]
+    return replace(task, splits={**task.splits, split: rows})  # type: ignore[dict-item]
+
+
+TARGET_ROWS = len(INSTRUCTIONS.test)
+
+
+@pytest.mark.parametrize(
+    ("task", "field"),
+    [
+        (without_column(INSTRUCTIONS, "train", "completion"), "columns of train"),
+        (without_column(INSTRUCTIONS, "test", "subtask"), "columns of test"),
+        (replace(INSTRUCTIONS, scoring_columns=()), "columns of validation"),
+        (replace(INSTRUCTIONS, modality="text-classification"), "label_names"),
+        (target(completion=[" "] * TARGET_ROWS), "column 'completion' of test"),
+        (target(answer=[4] * TARGET_ROWS), "answer of test"),
+        (target(answer=[-1] * TARGET_ROWS), "answer of test"),
+        (target(choices=[["one"]] * TARGET_ROWS), "choices of test"),
+        (target(choices=[["one", " "]] * TARGET_ROWS), "choices of test"),
+    ],
+)
+def test_each_breach_of_an_instruction_task_is_named(task: TaskData, field: str) -> None:
+    check_task(COMPONENT, INSTRUCTIONS)
+    with pytest.raises(ContractError) as caught:
+        check_task(COMPONENT, task)
+    assert caught.value.field == field
+
+
+def test_a_set_for_an_instruction_task_has_prompts_and_completions_alone() -> None:
+    selected = DistilledData.select(INSTRUCTIONS, [3, 5])
+    assert selected.rows.column_names == ["prompt", "completion"]
+    check_distilled(SELECTS, selected, INSTRUCTIONS, BUDGET)
+    written = DistilledData(Dataset.from_dict({"prompt": ["Say a: "], "completion": ["a"]}))
+    check_distilled(WRITES, written, INSTRUCTIONS, BUDGET)
+    with_answers = DistilledData(INSTRUCTIONS.validation)
+    with pytest.raises(ContractError, match="columns of rows"):
+        check_distilled(WRITES, with_answers, INSTRUCTIONS, Budget.parse("16rows"))
+    soft = replace(selected, soft_labels=np.ones((2, 1)))
+    with pytest.raises(ContractError, match="there are no classes"):
+        check_distilled(SELECTS, soft, INSTRUCTIONS, BUDGET)
+
+
+def test_rows_of_each_class_are_no_budget_where_there_are_no_classes() -> None:
+    assert INSTRUCTIONS.class_counts() == []
+    assert INSTRUCTIONS.budget_rows(Budget.parse("25%")) == len(INSTRUCTIONS.train) // 4
+    assert TASK.budget_rows(Budget.parse("3/class")) == 6
+    with pytest.raises(UsageError, match=r"there are no classes\nwrite 200rows or 1%"):
+        INSTRUCTIONS.budget_rows(Budget.parse("3/class"))
+    with pytest.raises(UsageError, match="more than the 48 rows"):
+        INSTRUCTIONS.budget_rows(Budget.parse("49rows"))
 
 
 def score(**changes: Any) -> Score:

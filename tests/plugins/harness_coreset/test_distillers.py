@@ -20,6 +20,7 @@ from harness.contracts import check_distilled
 from harness.errors import UsageError
 from harness.plugins import PluginHost
 from harness.testing import check_distiller, toy_context, toy_task
+from harness.testing_instruct import toy_instruction_task
 from harness.types import DistilledData, TaskData
 from harness_coreset.el2n import EL2N
 from harness_coreset.embedded import EmbeddedCoreset
@@ -225,3 +226,30 @@ def test_without_a_proxy_the_error_says_what_to_set(coreset: Any, tmp_path: Path
 def test_k_means_without_work_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="at least one restart and one iteration"):
         KMeans(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distiller", [RandomRows(), RandomRows(balanced=False)])
+def test_random_draws_from_all_rows_where_there_are_no_classes(
+    distiller: RandomRows, tmp_path: Path
+) -> None:
+    task = toy_instruction_task()
+    check_distiller(distiller, tmp_path, produces="selection", task=task, budgets=("10rows", "25%"))
+    drawn = chosen(distiller.distill(task.sealed(), Budget.parse("24rows"), toy_context(tmp_path)))
+    assert len(set(drawn)) == 24
+    assert {n % 2 for n in drawn} == {0, 1}
+
+
+def test_full_is_the_whole_pool_where_there_are_no_classes(tmp_path: Path) -> None:
+    task = toy_instruction_task()
+    whole = FullTrain().distill(task.sealed(), Budget.parse("100%"), toy_context(tmp_path))
+    assert chosen(whole) == list(range(len(task.train)))
+
+
+def test_a_coreset_of_texts_needs_no_classes_and_one_of_training_says_that_it_does(
+    make_context: MakeContext,
+) -> None:
+    task, budget = toy_instruction_task().sealed(), Budget.parse("6rows")
+    spread = KCenter(embedding="tfidf").distill(task, budget, make_context(0))
+    assert len(set(chosen(spread))) == 6
+    with pytest.raises(UsageError, match="trains a classifier, and task 'toy-instructions' has no"):
+        EL2N(**TINY).distill(task, budget, make_context(0))

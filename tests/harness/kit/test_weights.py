@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from harness.errors import HarnessError, MissingDependencyError, UsageError
-from harness_text import weights
-from harness_text.weights import (
+from harness.kit import weights
+from harness.kit.weights import (
     CONVERTER,
     FolderWeights,
     HubWeights,
