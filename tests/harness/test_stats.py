@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from harness.stats import (
     Interval,
     bootstrap_difference,
+    crossed_interval,
     estimate_mean,
     holm,
     mcnemar,
@@ -170,6 +171,74 @@ class TestMcNemar:
     def test_runs_on_other_items_are_refused(self) -> None:
         with pytest.raises(ValueError, match="same items"):
             mcnemar([True, False], [True])
+
+
+class TestCrossedInterval:
+    @staticmethod
+    def differences(
+        generator: np.random.Generator, seeds: int, items: int, seed_sd: float, item_sd: float
+    ) -> np.ndarray:
+        """Item scores that differ by 0.05 for new seeds and new items."""
+        by_seed = generator.normal(0, seed_sd, (seeds, 1))
+        by_item = generator.normal(0, item_sd, (1, items))
+        return 0.05 + by_seed + by_item + generator.normal(0, 0.4, (seeds, items))
+
+    @pytest.mark.parametrize(
+        ("seeds", "items", "seed_sd", "item_sd"),
+        [(3, 200, 0.03, 0.3), (3, 200, 0.0, 0.3), (5, 400, 0.02, 0.3), (10, 200, 0.03, 0.1)],
+    )
+    def test_it_covers_the_truth_as_often_as_it_says(
+        self, seeds: int, items: int, seed_sd: float, item_sd: float
+    ) -> None:
+        generator = np.random.default_rng(0)
+        intervals = [
+            crossed_interval(self.differences(generator, seeds, items, seed_sd, item_sd))
+            for _ in range(2000)
+        ]
+        covered = sum(interval.covers(0.05) for interval in intervals if interval)
+        assert 0.93 <= covered / len(intervals) <= 0.97
+
+    def test_the_variance_is_the_sum_of_the_components_of_anova(self) -> None:
+        values = self.differences(np.random.default_rng(1), 4, 7, 0.3, 0.3)
+        seeds, items = values.shape
+        grand = values.mean()
+        ms_seeds = sum(items * (row.mean() - grand) ** 2 for row in values) / (seeds - 1)
+        ms_items = sum(seeds * (col.mean() - grand) ** 2 for col in values.T) / (items - 1)
+        rest = sum(
+            (values[s, i] - values[s].mean() - values[:, i].mean() + grand) ** 2
+            for s in range(seeds)
+            for i in range(items)
+        ) / ((seeds - 1) * (items - 1))
+        size = seeds * items
+        variance = (ms_seeds + ms_items - rest) / size
+        freedom = (variance * size) ** 2 / (
+            ms_seeds**2 / (seeds - 1)
+            + ms_items**2 / (items - 1)
+            + rest**2 / ((seeds - 1) * (items - 1))
+        )
+        low, high = scipy.stats.t.interval(0.95, freedom, grand, variance**0.5)
+        found = crossed_interval(values)
+        assert found is not None
+        assert (found.low, found.high) == pytest.approx((low, high))
+
+    def test_without_differences_between_items_it_is_the_interval_over_seeds(self) -> None:
+        values = np.repeat(np.array([[0.1], [0.2], [0.4]]), 500, axis=1)
+        found, over_seeds = crossed_interval(values), estimate_mean([0.1, 0.2, 0.4]).interval
+        assert found is not None
+        assert over_seeds is not None
+        assert (found.low, found.high) == pytest.approx((over_seeds.low, over_seeds.high))
+
+    def test_a_method_compared_with_itself_differs_by_exactly_nothing(self) -> None:
+        assert crossed_interval(np.zeros((3, 50))) == Interval(0.0, 0.0)
+
+    @pytest.mark.parametrize("shape", [(1, 50), (3, 1)])
+    def test_one_seed_or_one_item_has_no_interval(self, shape: tuple[int, int]) -> None:
+        assert crossed_interval(np.zeros(shape)) is None
+
+    @pytest.mark.parametrize("values", [np.zeros(3), np.zeros((0, 3)), np.full((2, 2), np.nan)])
+    def test_what_is_not_seeds_by_items_is_refused(self, values: np.ndarray) -> None:
+        with pytest.raises(ValueError):
+            crossed_interval(values)
 
 
 class TestBootstrap:
