@@ -22,6 +22,7 @@ from harness.types import (
 
 if TYPE_CHECKING:
     from harness.api import bench, distill, load_results
+    from harness.comparison.comparing import compare
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,15 +38,21 @@ __all__ = [
     "TaskData",
     "UsageError",
     "bench",
+    "compare",
     "distill",
     "hookimpl",
     "load_results",
 ]
 
-_FROM_API = {"bench", "distill", "load_results"}
+_LAZY = {
+    "bench": "harness.api",
+    "compare": "harness.comparison.comparing",
+    "distill": "harness.api",
+    "load_results": "harness.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_API:
-        return getattr(importlib.import_module("harness.api"), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'harness' has no attribute '{name}'")

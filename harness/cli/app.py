@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import harness
+from harness.cli.compare import compare
 from harness.cli.console import warn, warn_of_broken
 from harness.cli.inspecting import doctor, ls, plugins, show
 from harness.cli.leaderboard import leaderboard
@@ -28,7 +29,7 @@ def make_app(host: PluginHost) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for command in (bench, plan, distill, ls, show, leaderboard, plugins, doctor):
+    for command in (bench, plan, distill, ls, show, leaderboard, compare, plugins, doctor):
         app.command()(command)
     host.gather("harness_register_commands", warn, app=app)
     warn_of_broken(host.broken)
