@@ -1,0 +1,1 @@
+"""Random projections that keep inner products, without their matrix ever being held."""
