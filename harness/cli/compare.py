@@ -15,9 +15,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--in", help="Where methods and commits are looked up; else results/quickstart."
-        ),
+        typer.Option("--in", help="Where methods and commits are looked up; else runs/quickstart."),
     ] = None,
     items: Annotated[
         int, typer.Option("--items", min=0, help="Test items to name on either side.")

@@ -9,6 +9,7 @@ from harness.comparison.findings import Change
 from harness.record import ComponentRecord, Record
 
 NOTHING = "–"
+METHOD_OPTION = "method option "
 _SHOWN = 16
 """Characters of a fingerprint: enough to tell two apart."""
 

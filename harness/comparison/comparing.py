@@ -51,7 +51,7 @@ def compare(
         first, second: two results folders; or two methods (`herding`, `herding@20/class`), two
             commits of the records, or two git revisions of one results folder, taken as the
             first of these that both are.
-        folder: the results folder, where A and B are not folders; `results/quickstart` when
+        folder: the results folder, where A and B are not folders; `runs/quickstart` when
             not given.
         allow_mixed: compare different protocols and versions too, and say so.
         items: how many test items to name on either side.

@@ -61,7 +61,8 @@ class ItemComparison:
 
     items, runs: length of a run's score vector, and how many runs of each side were compared.
     difference: of the mean item score, A - B; the main metric may be another.
-    interval: of that difference over new seeds and new items; None with one seed.
+    bootstrap, crossed: intervals of that difference over new seeds and new items, by resampling
+    both, and from a crossed random-effects model; None with one seed.
     counts, mcnemar: None and empty where item scores are not 0/1.
     always_first: items that A got fully right and B fully wrong in every run; always_second:
     the reverse.
@@ -71,7 +72,8 @@ class ItemComparison:
     items: int
     runs: int
     difference: float
-    interval: Interval | None
+    bootstrap: Interval | None
+    crossed: Interval | None
     counts: Counts | None
     mcnemar: tuple[McNemar, ...]
     always_first: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.comparison.findings import Counts, ItemComparison, ItemScores, McNemar
 from harness.record import Record
-from harness.stats import bootstrap_difference, mcnemar
+from harness.stats import bootstrap_difference, crossed_interval, mcnemar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,8 @@ def compare_items(runs: RunPairs, shown: int) -> ItemComparison:
         items=first.shape[1],
         runs=len(runs),
         difference=float(np.mean(mean_first - mean_second)),
-        interval=bootstrap_difference(*by_seed) if len(by_seed[0]) > 1 else None,
+        bootstrap=bootstrap_difference(*by_seed) if len(by_seed[0]) > 1 else None,
+        crossed=crossed_interval(by_seed[0] - by_seed[1]),
         counts=_counts(first, second) if is_binary else None,
         mcnemar=_mcnemar(runs, first, second) if is_binary else (),
         always_first=int(np.sum((first == 1).all(axis=0) & (second == 0).all(axis=0))),

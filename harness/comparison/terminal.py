@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from harness.comparison.changes import METHOD_OPTION, NOTHING
 from harness.comparison.findings import Change, Comparison, ItemScores, RowComparison
 from harness.leaderboard.columns import percent, signed_percent
 from harness.leaderboard.escaping import printable
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-NOTHING = "–"
 _MOST_NAMED = 2
 """Rows that a change names; more are counted."""
+_MOST_OPTIONS = 6
+"""Options that only one method has are counted when there are more of them."""
 _BOLD = ("A is better", "B is better")
 
 
@@ -53,10 +55,28 @@ def _changes(comparison: Comparison) -> Table:
     table = _table(["what changed", "A", "B"], left=3)
     if any(change.rows for change in comparison.changes):
         table.add_column("rows", overflow="fold")
-    for change in comparison.changes:
+    for change in _shortened(comparison.changes):
         cells = [change.name, change.first, change.second, _rows_of(change, comparison)]
         table.add_row(*map(_line, cells[: len(table.columns)]))
     return table
+
+
+def _shortened(changes: Sequence[Change]) -> list[Change]:
+    """The changes, with the options that only one of two methods has counted when they are many."""
+    own = {
+        change: side
+        for change in changes
+        for side, missing in (("A", change.second), ("B", change.first))
+        if change.name.startswith(METHOD_OPTION) and missing == NOTHING and not change.rows
+    }
+    if len(own) <= _MOST_OPTIONS:
+        return list(changes)
+    sides = list(own.values())
+    counted = [f"{sides.count(side)}, named by --json" if side in sides else NOTHING
+               for side in ("A", "B")]  # fmt: skip
+    others = [change for change in changes if change not in own]
+    place = next(n for n, change in enumerate(changes) if change in own)
+    return [*others[:place], Change("options of its own", *counted), *others[place:]]
 
 
 def _rows_of(change: Change, comparison: Comparison) -> str:
@@ -90,7 +110,16 @@ def _scores(rows: Sequence[RowComparison], title: str) -> Table:
 
 
 def _items(rows: Sequence[RowComparison]) -> Table:
-    heads = ["items of", "items", "A − B", "both right", "only A", "only B", "both wrong"]
+    heads = [
+        "items of",
+        "items",
+        "A − B",
+        "crossed",
+        "both right",
+        "only A",
+        "only B",
+        "both wrong",
+    ]
     table = _table([*heads, "McNemar p of each run"], left=1)
     table.columns[0].min_width = _longest_word(rows)
     for row in rows:
@@ -103,7 +132,8 @@ def _items(rows: Sequence[RowComparison]) -> Table:
         cells = [
             row.label,
             f"{items.items:,} × {items.runs}",
-            _difference(items.difference, items.interval),
+            _difference(items.difference, items.bootstrap),
+            _interval(items.crossed) if items.crossed else NOTHING,
             *([f"{count:,}" for count in shown] or [NOTHING] * 4),
             ", ".join(_p(test.p_value) for test in items.mcnemar) or NOTHING,
         ]
@@ -183,10 +213,11 @@ def _explanations(comparison: Comparison) -> Iterator[str]:
         f" {comparison.tested} tested as one family, p Holm-adjusted, {SIGNIFICANCE:g} needed to"
         " call a difference"
     )
-    if any(row.items and row.items.interval for row in comparison.rows):
+    if any(row.items and row.items.bootstrap for row in comparison.rows):
         yield (
-            "A − B of items: mean item score, 95 % paired bootstrap over seeds and items; too"
-            " narrow with few seeds, so the verdict rests on the t interval"
+            "A − B of items: points of the mean item score, 95 % paired bootstrap over seeds and"
+            " items, which tends to be narrow with few seeds; crossed: 95 % interval over both from"
+            " a random-effects model"
         )
     if any(row.items and row.items.mcnemar for row in comparison.rows):
         yield (
@@ -205,11 +236,11 @@ def _mean(estimate: MeanEstimate) -> str:
 
 
 def _difference(mean: float, interval: Interval | None) -> str:
-    if interval is None:
-        return signed_percent(mean)
-    return (
-        f"{signed_percent(mean)} [{signed_percent(interval.low)}, {signed_percent(interval.high)}]"
-    )
+    return signed_percent(mean) + (f" {_interval(interval)}" if interval else "")
+
+
+def _interval(interval: Interval) -> str:
+    return f"[{signed_percent(interval.low)}, {signed_percent(interval.high)}]"
 
 
 def _p(value: float) -> str:

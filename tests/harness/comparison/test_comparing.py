@@ -63,9 +63,9 @@ class TestSeeds:
         assert one.items.counts.only_first == other.items.counts.only_second
         assert one.items.always_first == other.items.always_second
         assert [m.p_value for m in one.items.mcnemar] == [m.p_value for m in other.items.mcnemar]
-        assert one.items.interval is not None
-        assert other.items.interval is not None
-        assert one.items.interval.low == pytest.approx(-other.items.interval.high)
+        assert one.items.bootstrap is not None
+        assert other.items.bootstrap is not None
+        assert one.items.bootstrap.low == pytest.approx(-other.items.bootstrap.high)
 
     def test_holm_covers_all_rows_that_are_compared(self, write: Any, make_record: Any) -> None:
         values = {"a": [0.61, 0.64, 0.66], "b": [0.5, 0.7, 0.6], "c": [0.40, 0.43, 0.44]}
@@ -91,7 +91,7 @@ class TestSeeds:
         row = only_row(compare("dilm", "herding", folder=write("r", records)))
         assert row.verdict is row.p_adjusted is row.difference.interval is None
         assert row.items is not None
-        assert row.items.interval is None
+        assert row.items.bootstrap is None
         assert len(row.items.mcnemar) == 2
         assert row.unjudged == "one seed: no interval, no verdict"
 
@@ -138,7 +138,7 @@ class TestItems:
         a, b = draw("dilm", 0.8, runs=GRID), draw("herding", 0.6, runs=GRID)
         items = only_row(compare("dilm", "herding", folder=write("r", [*a, *b]))).items
         assert items is not None
-        assert items.interval is not None
+        assert items.bootstrap is not None
         gap = (scores_of(a) - scores_of(b)).reshape(3, 2, 60).mean(axis=1)
         generator = np.random.default_rng(7)
         means = []
@@ -147,9 +147,11 @@ class TestItems:
             chosen = generator.integers(0, 60, 60)
             means.append(np.mean([gap[seed][chosen].mean() for seed in seeds]))
         low, high = np.quantile(means, [0.025, 0.975])
-        assert items.interval.low == pytest.approx(low, abs=0.02)
-        assert items.interval.high == pytest.approx(high, abs=0.02)
+        assert items.bootstrap.low == pytest.approx(low, abs=0.02)
+        assert items.bootstrap.high == pytest.approx(high, abs=0.02)
         assert items.difference == pytest.approx(gap.mean())
+        assert items.crossed is not None
+        assert items.crossed.low < gap.mean() < items.crossed.high
 
     def test_the_items_named_are_those_with_the_largest_leads(self, write: Any, draw: Any) -> None:
         a, b = draw("dilm", 0.7), draw("herding", 0.6)
@@ -184,7 +186,7 @@ class TestItems:
                 records.append(make_record(method, scores.mean(), distill_seed=seed, items=packed))
         items = only_row(compare("a", "b", folder=write("r", records))).items
         assert items is not None
-        assert items.interval is not None
+        assert items.bootstrap is not None
         assert (items.counts, items.mcnemar) == (None, ())
 
     @pytest.mark.parametrize(

@@ -138,11 +138,11 @@ class TestFolders:
     ) -> None:
         write("a", draw("x", 0.6))
         write("b", draw("x", 0.7))
-        write("results/quickstart", [*draw("a", 0.6), *draw("b", 0.7)])
+        write("runs/quickstart", [*draw("a", 0.6), *draw("b", 0.7)])
         monkeypatch.chdir(tmp_path)
         assert compare("a", "b").kind == "folders"
         with pytest.raises(UsageError, match="--in"):
-            compare("a", "b", folder="results/quickstart")
+            compare("a", "b", folder="runs/quickstart")
         assert compare("a@10/class", "b@10/class").kind == "methods"
 
     @pytest.mark.parametrize("content", ["nothing", "a broken file"])
@@ -171,7 +171,7 @@ class TestFolders:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(UsageError, match="no folders, and there is no results/quickstart"):
+        with pytest.raises(UsageError, match="no folders, and there is no runs/quickstart"):
             compare("a", "b")
         with pytest.raises(UsageError, match="there is no results folder nowhere"):
             compare("a", "b", folder="nowhere")

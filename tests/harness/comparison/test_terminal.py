@@ -58,6 +58,17 @@ def test_what_changed_stands_before_the_scores(comparison: Comparison) -> None:
     assert text.index("method option") < text.index("verdict")
 
 
+def test_many_options_that_only_one_method_has_are_counted(write: Any, make_record: Any) -> None:
+    options = {f"option_{number}": number for number in range(9)}
+    records = [
+        *make_record.seeds("a", [0.7, 0.8], options={**options, "shared": 1}),
+        *make_record.seeds("b", [0.6, 0.7], options={"shared": 2}),
+    ]
+    text = shown(compare("a", "b", folder=write("r", records)))
+    assert line_of(text, "options of its own") == "options of its own 9, named by --json –"
+    assert line_of(text, "method option") == "method option shared 1 2"
+
+
 def test_items_are_named_by_position_with_both_scores(comparison: Comparison) -> None:
     text = shown(comparison)
     assert line_of(text, "  for A").startswith("for A: 129 (1 : 0), 130 (1 : 0),")
