@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.context import StageContext
+    from harness.record import TaskRecord
     from harness.sources import DataLocator
 
 Modality = Literal["text-classification", "instruction", "image-text"]
@@ -283,3 +284,15 @@ class Evaluator(Protocol):
     def evaluate(
         self, trained: Any, task: TaskData, split: Split, context: StageContext
     ) -> Score: ...
+
+
+@runtime_checkable
+class Recomputing(Protocol):
+    """What an evaluator may offer besides, so that `harness results verify` can check records."""
+
+    def recompute(self, items: Mapping[str, np.ndarray], task: TaskRecord) -> Mapping[str, float]:
+        """The metrics that follow from a record's `items`, as `evaluate` gave them, to 1e-6.
+
+        task: the record's facts, such as `label_names`.
+        Raises ContractError when an array is missing, or two of them contradict each other.
+        """

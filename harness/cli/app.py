@@ -11,6 +11,7 @@ from harness.cli.compare import compare
 from harness.cli.console import warn, warn_of_broken
 from harness.cli.inspecting import doctor, ls, plugins, show
 from harness.cli.leaderboard import leaderboard
+from harness.cli.results import results
 from harness.cli.running import bench, distill, plan
 from harness.plugins import PluginHost
 
@@ -31,6 +32,7 @@ def make_app(host: PluginHost) -> typer.Typer:
     app.callback()(_options)
     for command in (bench, plan, distill, ls, show, leaderboard, compare, plugins, doctor):
         app.command()(command)
+    app.add_typer(results)
     host.gather("harness_register_commands", warn, app=app)
     warn_of_broken(host.broken)
     return app

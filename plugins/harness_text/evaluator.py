@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,9 @@ from harness_text.metrics import classification_metrics
 
 if TYPE_CHECKING:
     from harness.context import StageContext
+    from harness.record import TaskRecord
+
+_ITEMS = ("score", "prediction", "target")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,28 @@ class ClassificationEvaluator:
             "target": labels.astype(compact),
         }
         return Score(metrics=metrics, main=task.metric, items=items)
+
+    def recompute(self, items: Mapping[str, np.ndarray], task: TaskRecord) -> dict[str, float]:
+        """Every metric of `evaluate`, from predictions and targets.
+
+        Raises ContractError when an array is missing, holds a class that the task has not, or
+        when a score is not that of its prediction."""
+        missing = [name for name in _ITEMS if name not in items]
+        if missing:
+            raise _broken(f"the arrays {', '.join(_ITEMS)}", f"none for {', '.join(missing)}")
+        score, predicted, labels = (items[name] for name in _ITEMS)
+        classes = len(task.label_names)
+        highest = max(predicted.max(initial=0), labels.max(initial=0))
+        if highest >= classes:
+            raise _broken(f"class numbers below {classes}", str(highest))
+        wrong = int((score != (predicted == labels)).sum())
+        if wrong:
+            raise _broken("1 where prediction and target agree, else 0", f"{wrong} others")
+        return classification_metrics(predicted, labels, classes)
+
+
+def _broken(expected: str, got: str) -> ContractError:
+    return ContractError(plugin="the record", field="items", expected=expected, got=got)
 
 
 def _check(probabilities: np.ndarray, shape: tuple[int, int], trained: Any) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harness.context import StageContext
 from harness.errors import ContractError
-from harness.types import DataSource, Evaluator, Score, StudentInfo, TaskData
+from harness.record import ComponentRecord, PackedArray, TaskRecord
+from harness.types import DataSource, Evaluator, Recomputing, Score, StudentInfo, TaskData
 from harness_text.evaluator import ClassificationEvaluator
 from harness_text.metrics import classification_metrics
 
@@ -140,3 +141,41 @@ class TestEvaluator:
     def test_a_metric_that_is_not_measured_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ContractError, match="metric should be one of accuracy, macro_f1"):
             evaluate([0, 1], [0, 1], tmp_path, classes=3, metric="f1")
+
+
+def facts(classes: int) -> TaskRecord:
+    component = ComponentRecord("fixture", "fixture", "1", "text", "", {})
+    names = tuple(f"class {c}" for c in range(classes))
+    return TaskRecord(component, "f", "t", 1, "accuracy", "file", "fixture", {"test": 5}, names)
+
+
+class TestRecomputing:
+    @given(data=st.data(), classes=st.integers(2, 5))
+    def test_the_items_alone_give_every_metric_again(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, classes: int
+    ) -> None:
+        numbers = st.lists(st.integers(0, classes - 1), min_size=8, max_size=8)
+        labels, predicted = data.draw(numbers), data.draw(numbers)
+        score = evaluate(predicted, labels, tmp_path_factory.getbasetemp(), classes=classes)
+        kept = {name: PackedArray.pack(values).unpack() for name, values in score.items.items()}
+        assert ClassificationEvaluator().recompute(kept, facts(classes)) == score.metrics
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"score": np.array([1, 1, 1, 1, 1])}, "2 others"),
+            ({"prediction": np.array([0, 1, 1, 0, 2])}, "got 2"),
+            ({"target": None}, "none for target"),
+        ],
+    )
+    def test_items_that_contradict_each_other_are_refused(
+        self, tmp_path: Path, change: dict[str, np.ndarray | None], complaint: str
+    ) -> None:
+        score = evaluate([0, 1, 1, 0, 1], LABELS, tmp_path)
+        items = {name: values for name, values in {**score.items, **change}.items()
+                 if values is not None}  # fmt: skip
+        with pytest.raises(ContractError, match=complaint):
+            ClassificationEvaluator().recompute(items, facts(2))
+
+    def test_the_host_knows_that_it_can(self) -> None:
+        assert isinstance(ClassificationEvaluator(), Recomputing)
