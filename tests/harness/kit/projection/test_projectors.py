@@ -146,6 +146,26 @@ class TestKeepsInnerProducts:
         assert rms < 1.3 / math.sqrt(RANDOM[name].outputs)
 
 
+@pytest.mark.usefixtures("_chunks")
+@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("shape", ["constant", "alternating", "one of all"])
+def test_no_special_vector_loses_its_length(name: str, shape: str) -> None:
+    """Variance of the squared length at most twice the 2 / outputs of random signs.
+
+    Constant and alternating rows are rows of a Hadamard matrix: unsigned, they would fall on one
+    coordinate that is mostly not kept.
+    """
+    row = torch.zeros(1, INPUTS, dtype=torch.float64)
+    steps = torch.arange(INPUTS)
+    row[0] = {"constant": steps >= 0, "alternating": 1 - 2 * (steps % 2), "one of all": steps == 5}[
+        shape
+    ]
+    row /= row.norm()
+    lengths = [replace(RANDOM[name], seed=s).project(row).square().sum() for s in range(200)]
+    variance = float((torch.stack(lengths) - 1).square().mean())
+    assert variance < 2 * 2 / RANDOM[name].outputs
+
+
 class TestByName:
     @pytest.mark.parametrize("kind", KINDS)
     def test_each_kind_is_made_with_its_sizes_and_seed(self, kind: str) -> None:
