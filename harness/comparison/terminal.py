@@ -72,11 +72,11 @@ def _shortened(changes: Sequence[Change]) -> list[Change]:
     if len(own) <= _MOST_OPTIONS:
         return list(changes)
     sides = list(own.values())
-    counted = [f"{sides.count(side)}, named by --json" if side in sides else NOTHING
-               for side in ("A", "B")]  # fmt: skip
+    counts = (sides.count("A"), sides.count("B"))
+    first, second = (f"{count}, named by --json" if count else NOTHING for count in counts)
     others = [change for change in changes if change not in own]
     place = next(n for n, change in enumerate(changes) if change in own)
-    return [*others[:place], Change("options of its own", *counted), *others[place:]]
+    return [*others[:place], Change("options of its own", first, second), *others[place:]]
 
 
 def _rows_of(change: Change, comparison: Comparison) -> str:
