@@ -1,0 +1,188 @@
+"""Instruction tasks from a user's own data: a file, or any data set of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import UsageError
+from harness.row_files import read_rows
+from harness.sources import DataLocator, HubDataset
+from harness.types import DataSource, TaskData
+from harness_instruct.instructions import (
+    ANSWER,
+    CHOICES,
+    SUBTASK,
+    Instruction,
+    instruction_table,
+    read_columns,
+    read_instructions,
+    require_column,
+)
+from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
+from harness_instruct.splits import make_splits
+from harness_instruct.tasks import joint_source
+from harness_instruct.templates import Template
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Metric = Literal["", "acc", "acc_norm", "acc_bytes", "token_likelihood", "greedy_match"]
+
+
+@dataclass(frozen=True)
+class TableTask:
+    """What an instruction task made of a user's table can be told.
+
+    template, completion: texts with `{column}` where a row's value goes.
+    choices, answer: columns with the choices and the number of the right one, for multiple
+    choice; the completion is then the right choice. subtask: a column that names a row's subtask.
+    metric: what ranks; `acc_norm` with choices and `token_likelihood` without when empty.
+    pool: `self`, `p3` or a file, see the task `arc-easy`.
+    validation, test: a file or split of its own; carved from the rest by hash when empty, with
+    the shares `validation_share` and `test_share` of the rows.
+    """
+
+    template: str = "{prompt} "
+    completion: str = "{completion}"
+    choices: str = ""
+    answer: str = ANSWER
+    subtask: str = ""
+    metric: Metric = ""
+    pool: str = OWN
+    pool_template: str = POOL_TEMPLATE
+    validation: str = ""
+    test: str = ""
+    validation_share: float = 0.1
+    test_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for text in (self.template, self.completion):
+            Template(text)
+        for name in ("validation_share", "test_share"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise UsageError(f"{name} = {getattr(self, name):g} should be between 0 and 0.5")
+        if self.metric.startswith("acc") and not self.choices:
+            raise UsageError(
+                f"metric '{self.metric}' needs choices",
+                hint="Name their column with the option 'choices'.",
+            )
+
+    def _task(
+        self, name: str, tables: Mapping[str, Dataset], source: DataSource, locator: DataLocator
+    ) -> TaskData:
+        """The task made of the tables `train` and, where they are given, `validation`, `test`."""
+        elsewhere = None
+        if self.pool != OWN:
+            elsewhere = load_pool(self.pool, self.pool_template, locator)
+        rows = {s: self._rows(table, f"the {s} split of '{name}'") for s, table in tables.items()}
+        made = make_splits(
+            rows["train"],
+            rows.get("validation"),
+            rows.get("test"),
+            validation_rows=lambda available: round(available * self.validation_share),
+            test_rows=lambda available: round(available * self.test_share),
+            pool=None if elsewhere is None else elsewhere.rows,
+        )
+        scoring = (
+            *((CHOICES, ANSWER) if self.choices else ()),
+            *((SUBTASK,) if self.subtask else ()),
+        )
+        return TaskData(
+            name=name,
+            modality="instruction",
+            version=1,
+            metric=self.metric or ("acc_norm" if self.choices else "token_likelihood"),
+            input_columns=("prompt", "completion"),
+            label_names=(),
+            splits={
+                "train": instruction_table(made.train),
+                "validation": instruction_table(made.validation, scoring),
+                "test": instruction_table(made.test, scoring),
+            },
+            source=joint_source(source, None if elsewhere is None else elsewhere.source),
+            notes=made.notes,
+            scoring_columns=scoring,
+        )
+
+    def _rows(self, table: Dataset, where: str) -> list[Instruction]:
+        if self.choices:
+            rows = self._questions(table, where)
+        else:
+            rows = read_instructions(
+                table, Template(self.template), Template(self.completion), where
+            )
+        if not self.subtask:
+            return rows
+        names = read_columns(table, (self.subtask,), where)
+        return [replace(r, subtask=n[self.subtask]) for r, n in zip(rows, names, strict=True)]
+
+    def _questions(self, table: Dataset, where: str) -> list[Instruction]:
+        template = Template(self.template)
+        template.check(table.column_names, where)
+        for column in (self.choices, self.answer):
+            require_column(table, column, where)
+        values = read_columns(table, template.fields, where)
+        rows = zip(values, table[self.choices][:], table[self.answer][:], strict=True)
+        made = []
+        for number, (row, choices, answer) in enumerate(rows, start=1):
+            fine = isinstance(choices, list) and all(isinstance(c, str) for c in choices)
+            if not fine or type(answer) is not int or not 0 <= answer < len(choices):
+                raise UsageError(
+                    f"row {number} of {where} has the answer {answer!r} to the choices {choices!r}",
+                    hint="Choices are a list of texts, the answer is a number from 0.",
+                )
+            texts = tuple(choice.strip() for choice in choices)
+            made.append(Instruction(template.fill(row), texts[answer], texts, answer))
+        return made
+
+
+@dataclass(frozen=True)
+class InstructionFile(TableTask):
+    """A JSONL, CSV or Parquet file; `validation` and `test` name files of their own."""
+
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.path:
+            raise UsageError("the task needs a file: instruct-jsonl:PATH")
+
+    def load(self, locator: DataLocator) -> TaskData:
+        """Raises UsageError or HarnessError for a file or rows that cannot be used."""
+        named = {"train": self.path, "validation": self.validation, "test": self.test}
+        paths = {split: Path(path).expanduser() for split, path in named.items() if path}
+        tables = {split: read_rows(path) for split, path in paths.items()}
+        detail = " + ".join(path.name for path in paths.values())
+        name = f"instruct-jsonl:{paths['train'].name}"
+        return self._task(name, tables, DataSource("file", detail), locator)
+
+
+@dataclass(frozen=True)
+class InstructionHub(TableTask):
+    """A data set of the hub; `train`, `validation` and `test` name its splits.
+
+    revision: a commit, tag or branch; the newest when empty. The commit found stands in the
+    task's source.
+    """
+
+    dataset: str = ""
+    configuration: str = ""
+    revision: str = ""
+    train: str = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dataset:
+            raise UsageError("the task needs a data set of the hub: instruct-hf:OWNER/NAME")
+
+    def load(self, locator: DataLocator) -> TaskData:
+        """Raises MissingDependencyError without the hub, UsageError for rows that do not fit."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        wanted = {split: name for split, name in named.items() if name}
+        hub = HubDataset(self.dataset, self.revision, self.configuration)
+        found = locator.from_hub(hub, tuple(wanted.values()))
+        tables = {split: found.splits[name] for split, name in wanted.items()}
+        return self._task(f"instruct-hf:{self.dataset}", tables, found.source, locator)

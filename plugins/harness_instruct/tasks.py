@@ -1,0 +1,145 @@
+"""The multiple-choice tasks with a name: ARC and MMLU, with a pool of one's choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from harness.sources import DataLocator, Found, HubDataset
+from harness.types import DataSource, TaskData
+from harness_instruct.instructions import ANSWER, CHOICES, SUBTASK, Instruction, instruction_table
+from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, load_pool
+from harness_instruct.questions import QUESTION_FIELDS, read_questions
+from harness_instruct.splits import make_splits
+from harness_instruct.templates import Template
+
+VALIDATION_ROWS = 1000
+VALIDATION_SHARE = 1 / 8
+"""A carved validation split has `VALIDATION_ROWS` rows, but at most this share of train."""
+
+ARC_REVISION = "210d026faf9955653af8916fad021475a3f00453"
+MMLU_REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
+
+
+@dataclass(frozen=True)
+class ChoiceTask:
+    """A corpus of multiple-choice questions.
+
+    pool: `self` for the corpus' own train split, `p3`, or a file with `prompt`, `completion`.
+    template: of the questions, with the fields question, options (`A. ...` lines) and subject.
+    letters: the completion is the letter of the right choice instead of its text.
+    pool_template: of a pool's prompts. metric: what ranks, see the evaluator `multiple-choice`.
+    """
+
+    pool: str = OWN
+    template: str = "Question: {question}\nAnswer: "
+    letters: bool = False
+    pool_template: str = POOL_TEMPLATE
+    metric: Literal["acc", "acc_norm", "acc_bytes"] = "acc_norm"
+
+    name: ClassVar[str]
+    hub: ClassVar[HubDataset]
+    own: ClassVar[str] = "train"
+    target: ClassVar[str] = ""
+    scoring: ClassVar[tuple[str, ...]] = (CHOICES, ANSWER)
+    """own, target: what the corpus calls its train split and what serves as validation; target is
+    empty where validation is carved from train by hash."""
+
+    def __post_init__(self) -> None:
+        Template(self.template).check(QUESTION_FIELDS, "a question")
+
+    def load(self, locator: DataLocator) -> TaskData:
+        """Finds, cleans and splits the rows.
+
+        Raises:
+            MissingDependencyError: the rows are nowhere to be found.
+            UsageError, HarnessError: the pool is unknown, or what was found is damaged.
+        """
+        elsewhere = None
+        if self.pool != OWN:
+            elsewhere = load_pool(self.pool, self.pool_template, locator)
+        found = self._find(locator)
+        rows = {name: self._rows(found, name) for name in found.splits}
+        made = make_splits(
+            rows.get(self.own, ()),
+            rows.get(self.target),
+            rows["test"],
+            validation_rows=lambda available: min(
+                VALIDATION_ROWS, int(available * VALIDATION_SHARE)
+            ),
+            test_rows=lambda available: 0,
+            pool=None if elsewhere is None else elsewhere.rows,
+        )
+        return TaskData(
+            name=self.name,
+            modality="instruction",
+            version=1,
+            metric=self.metric,
+            input_columns=("prompt", "completion"),
+            label_names=(),
+            splits={
+                "train": instruction_table(made.train),
+                "validation": instruction_table(made.validation, self.scoring),
+                "test": instruction_table(made.test, self.scoring),
+            },
+            source=joint_source(found.source, None if elsewhere is None else elsewhere.source),
+            notes=made.notes,
+            scoring_columns=self.scoring,
+        )
+
+    def _find(self, locator: DataLocator) -> Found:
+        """The splits in use; the own train split only where something is made of it."""
+        own = (self.own,) if self.pool == OWN or not self.target else ()
+        target = (self.target,) if self.target else ()
+        return locator.find(self.name, (*own, *target, "test"), hub=self.hub)
+
+    def _rows(self, found: Found, split: str) -> list[Instruction]:
+        template = Template(self.template)
+        questions = read_questions(found.splits[split], f"the {split} split of '{self.name}'")
+        return [question.instruction(template, letters=self.letters) for question in questions]
+
+
+@dataclass(frozen=True)
+class ArcEasy(ChoiceTask):
+    """The easy questions of the AI2 Reasoning Challenge (Clark et al. 2018)."""
+
+    name = "arc-easy"
+    hub = HubDataset("allenai/ai2_arc", ARC_REVISION, "ARC-Easy")
+
+
+@dataclass(frozen=True)
+class ArcChallenge(ChoiceTask):
+    """The hard questions of the AI2 Reasoning Challenge (Clark et al. 2018)."""
+
+    name = "arc-challenge"
+    hub = HubDataset("allenai/ai2_arc", ARC_REVISION, "ARC-Challenge")
+
+
+@dataclass(frozen=True)
+class Mmlu(ChoiceTask):
+    """MMLU (Hendrycks et al. 2021): 57 subjects, reported on test; validation is the five
+    questions of each subject that the corpus gives as examples.
+
+    With `pool=self` train is `auxiliary_train`, which comes with the hub's copy alone.
+    """
+
+    pool: str = P3
+    template: str = (
+        "The following are multiple choice questions (with answers) about {subject}.\n\n"
+        "{question}\n{options}\nAnswer: "
+    )
+    letters: bool = True
+    metric: Literal["acc", "acc_norm", "acc_bytes"] = "acc"
+
+    name = "mmlu"
+    hub = HubDataset("cais/mmlu", MMLU_REVISION, "all")
+    own = "auxiliary_train"
+    target = "dev"
+    scoring = (CHOICES, ANSWER, SUBTASK)
+
+
+def joint_source(target: DataSource, pool: DataSource | None) -> DataSource:
+    """One source for a target and a pool from elsewhere."""
+    if pool is None:
+        return target
+    return DataSource(target.kind, f"{target.detail}; pool: {pool.kind} {pool.detail}")
