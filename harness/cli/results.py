@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import data_console, print_json
+from harness.cli.console import data_console, print_json, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.cleaning import Leftover
     from harness.verification import Finding, Verification
 
 results = typer.Typer(
@@ -49,6 +52,71 @@ def verify(folders: Folders, plugin: Plugin = None, json: AsJson = False) -> Non
         _print_findings(done)
     if done.errors:
         raise typer.Exit(1)
+
+
+@results.command()
+def gc(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A results folder.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List what the records do not need: weights, work in progress, shared arrays, locks.
+
+    Nothing is removed without --yes. Records and failures are never touched, and what a bench
+    at work may want stays.
+    """
+    from harness.cleaning import leftovers, remove
+
+    found = leftovers(folder)
+    gone = remove(folder, found.found) if yes else ()
+    for note in found.notes:
+        warn(note)
+    if json:
+        print_json(
+            {
+                "found": [_about(leftover) for leftover in found.found],
+                "removed": [str(leftover.path) for leftover in gone],
+                "held": list(found.held),
+            }
+        )
+        return
+    _print_leftovers(found.found)
+    size = f"{len(found.found)} things, {found.bytes / 1e6:,.1f} MB"
+    if not found.found:
+        typer.echo(f"{folder} keeps nothing that can go")
+    elif yes:
+        freed = sum(leftover.bytes for leftover in gone)
+        typer.echo(f"removed {len(gone)} of {size}: {freed / 1e6:,.1f} MB")
+    else:
+        typer.echo(f"{size} in {folder}; nothing was removed, --yes removes them")
+
+
+def _about(leftover: Leftover) -> dict[str, str | int]:
+    return {
+        "kind": leftover.kind,
+        "path": str(leftover.path),
+        "bytes": leftover.bytes,
+        "reason": leftover.reason,
+    }
+
+
+def _print_leftovers(found: Sequence[Leftover]) -> None:
+    """A line for each folder; locks, which are empty files, are only counted."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("kind", "MB", "what", "why it can go")
+    table.columns[1].justify = "right"
+    for leftover in found:
+        if leftover.kind != "lock":
+            where = Text(str(leftover.path), overflow="fold")
+            size = f"{leftover.bytes / 1e6:,.1f}"
+            table.add_row(leftover.kind, size, where, leftover.reason)
+    locks = sum(leftover.kind == "lock" for leftover in found)
+    if locks:
+        table.add_row("lock", "0.0", f"{locks} files", "nobody holds them")
+    if table.row_count:
+        data_console().print(table)
 
 
 def _plain(finding: Finding) -> dict[str, str]:
