@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.stats import CONFIDENCE, MIN_DRAWS, resampled_means
+from harness.stats import crossed_mean, holm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankInterval:
-    """The ranks that a method takes when seeds and items are drawn anew; 1 is best."""
+    """The places that a method may hold for other seeds and items; 1 is best."""
 
     low: int
     high: int
@@ -49,27 +49,34 @@ class AverageRanks:
         return groups
 
 
-def rank_intervals(
-    scores: np.ndarray, *, seed: int = 0, draws: int = MIN_DRAWS, confidence: float = CONFIDENCE
-) -> tuple[RankInterval, ...]:
-    """Percentile intervals of the methods' ranks under a bootstrap of seeds and items.
+def rank_intervals(scores: np.ndarray, *, alpha: float = 0.05) -> tuple[RankInterval, ...]:
+    """The places each method can hold, judged by its paired differences from the others.
 
-    scores: [methods, seeds, items]; every draw takes the same seeds and items for all methods.
-    A method's rank in a draw is 1 + the number of methods with a higher mean.
+    scores: [methods, seeds, items], two seeds and items or more. A method's best place is 1 +
+    the number of methods that are better than it, its worst one the number of methods minus
+    those that are worse, where `better` and `worse` are tests of `crossed_mean` on the
+    differences, Holm-adjusted over that method's comparisons. Its true rank is outside with a
+    probability of at most `alpha` (Mogstad, Romano, Shaikh and Wilhelm, "Inference for ranks
+    with applications to mobility across neighbourhoods and academic achievement across
+    countries", 2024, section 3). A bootstrap of the ranks themselves claims too much.
 
     Raises:
-        ValueError: an axis is empty, a score is not finite, or too few draws.
+        ValueError: not [methods, seeds, items] with two seeds and items, or a value that is
+            not finite.
     """
-    import numpy as np
-
-    if scores.ndim != 3 or scores.size == 0:
+    if scores.ndim != 3 or min(scores.shape[1:]) < 2:
         raise ValueError(f"need [methods, seeds, items], got shape {scores.shape}")
-    means = resampled_means(scores, seed=seed, draws=draws)
-    higher = means[:, None, :] > means[:, :, None] + 1e-12
-    ranks = 1 + higher.sum(axis=2)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ranks, [tail, 1 - tail], axis=0, method="nearest")
-    return tuple(RankInterval(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return tuple(_places(scores, method, alpha) for method in range(len(scores)))
+
+
+def _places(scores: np.ndarray, method: int, alpha: float) -> RankInterval:
+    others = [other for other in range(len(scores)) if other != method]
+    means = [crossed_mean(scores[other] - scores[method]) for other in others]
+    known = [mean for mean in means if mean is not None]
+    adjusted = holm([mean.p_value for mean in known])
+    differing = [mean.mean for mean, p in zip(known, adjusted, strict=True) if p < alpha]
+    better = sum(difference > 0 for difference in differing)
+    return RankInterval(1 + better, len(scores) - (len(differing) - better))
 
 
 def average_ranks(scores: Sequence[Sequence[float]], *, alpha: float = 0.05) -> AverageRanks:

@@ -64,6 +64,7 @@ class DistilledRecord:
 
     bytes: everything that training on it needs: texts, soft labels and weights.
     samples: a few of its rows, cut to be read, not to be trained on.
+    soft_labels: whether it is trained on with target probabilities of the method's own.
     """
 
     rows: int
@@ -73,6 +74,7 @@ class DistilledRecord:
     used_splits: tuple[str, ...]
     report: dict[str, float | int | str]
     samples: tuple[dict[str, str], ...] = ()
+    soft_labels: bool = False
 
 
 @dataclass(frozen=True)

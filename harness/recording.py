@@ -72,6 +72,7 @@ def make_record(
             used_splits=tuple(distilled.data.used_splits),
             report=dict(distilled.data.report),
             samples=samples_of(distilled.data),
+            soft_labels=distilled.data.soft_labels is not None,
         ),
         budget=str(cell.budget),
         distill_seed=cell.distill_seed,

@@ -56,6 +56,27 @@ class PairedDifference:
     p_value: float | None
 
 
+@dataclass(frozen=True)
+class CrossedMean:
+    """A mean with its standard error over seeds and items, and the error's degrees of freedom."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The two-sided t interval."""
+        margin = _t_quantile((1 + confidence) / 2, self.freedom) * self.error
+        return Interval(self.mean - margin, self.mean + margin)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, that the mean is nought; 1 when nothing at all differs."""
+        if self.error == 0:
+            return 1.0 if abs(self.mean) < _CONSTANT else 0.0
+        return _two_sided(abs(self.mean) / self.error, self.freedom)
+
+
 def estimate_mean(values: Sequence[float], *, confidence: float = CONFIDENCE) -> MeanEstimate:
     """Mean, sd and Student's t interval mean ± t(n-1) sd / sqrt(n).
 
@@ -154,43 +175,28 @@ def bootstrap_difference(
 
     if first.shape != second.shape or first.ndim != 2 or first.size == 0:
         raise ValueError(f"need equal [seeds, items] arrays, got {first.shape}, {second.shape}")
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    means = resampled_means(difference[None], seed=seed, draws=draws)[:, 0]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
-def resampled_means(values: np.ndarray, *, seed: int = 0, draws: int = MIN_DRAWS) -> np.ndarray:
-    """[draws, groups] means of [groups, seeds, items] under one bootstrap of seeds and items.
-
-    All groups see the same draws, and within a draw all seeds see the same items.
-
-    Raises:
-        ValueError: a value is not finite, or draws < 2000.
-    """
-    import numpy as np
-
     if draws < MIN_DRAWS:
         raise ValueError(f"a percentile interval needs {MIN_DRAWS} draws or more, got {draws}")
-    if not np.isfinite(values).all():
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if not np.isfinite(difference).all():
         raise ValueError("item scores must be finite")
     generator = np.random.default_rng(seed)
-    groups, seeds, items = values.shape
-    flat = np.asarray(values, dtype=np.float64).reshape(groups * seeds, items).T
+    seeds, items = difference.shape
     block = max(1, _ITEMS_AT_ONCE // items)
     means = []
     for start in range(0, draws, block):
         rows = min(block, draws - start)
         seed_counts = _resample_counts(generator, rows, seeds)
         item_counts = _resample_counts(generator, rows, items)
-        drawn = (item_counts @ flat).reshape(rows, groups, seeds)
-        means.append(np.einsum("rgs,rs->rg", drawn, seed_counts) / (seeds * items))
-    return np.concatenate(means)
+        drawn = item_counts @ difference.T
+        means.append((seed_counts * drawn).sum(axis=1) / (seeds * items))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return Interval(float(low), float(high))
 
 
-def crossed_interval(values: np.ndarray, *, confidence: float = CONFIDENCE) -> Interval | None:
-    """t interval of a mean over both new seeds and new items, where all seeds share the items.
+def crossed_mean(values: np.ndarray) -> CrossedMean | None:
+    """A mean over both new seeds and new items, where all seeds share the items.
 
     values: [seeds, items], such as the differences of two methods' item scores. The mean's
     variance is estimated under a crossed random-effects model as (MS_seeds + MS_items -
@@ -225,10 +231,15 @@ def crossed_interval(values: np.ndarray, *, confidence: float = CONFIDENCE) -> I
     shares = squares / degrees / scores.size
     variance = max(float(shares[0] + shares[1] - shares[2]), float(shares[2]))
     if variance < _CONSTANT**2:
-        return Interval(mean, mean)
+        return CrossedMean(mean, 0.0, float(degrees[0]))
     freedom = variance**2 / float(np.sum(shares**2 / degrees))
-    margin = _t_quantile((1 + confidence) / 2, freedom) * variance**0.5
-    return Interval(mean - margin, mean + margin)
+    return CrossedMean(mean, variance**0.5, freedom)
+
+
+def crossed_interval(values: np.ndarray) -> Interval | None:
+    """The 95 % interval of `crossed_mean`, with the same arguments and errors."""
+    mean = crossed_mean(values)
+    return None if mean is None else mean.interval()
 
 
 def sampling_variance(scores: np.ndarray) -> float:
@@ -259,10 +270,14 @@ def _t_test(difference: MeanEstimate) -> float | None:
         return None
     if difference.sd == 0:
         return 1.0 if abs(difference.mean) < _CONSTANT else None
+    t = abs(difference.mean) / (difference.sd / difference.n**0.5)
+    return _two_sided(t, difference.n - 1)
+
+
+def _two_sided(t: float, degrees: float) -> float:
     from scipy.special import stdtr
 
-    t = abs(difference.mean) / (difference.sd / difference.n**0.5)
-    return float(2 * stdtr(difference.n - 1, -t))
+    return float(2 * stdtr(degrees, -t))
 
 
 def _t_quantile(probability: float, degrees: float) -> float:

@@ -7,17 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.errors import HarnessWarning, UsageError
+from harness.errors import HarnessWarning, UsageError, unknown_name
 from harness.leaderboard.facts import board_facts, table_facts
 from harness.leaderboard.grouping import TableGroup, group_tables
+from harness.leaderboard.overview import Ranking, Transfer, rankings, transfers
 from harness.leaderboard.scoring import score_rows
 from harness.leaderboard.table import Fact, Row, SeedPair, Table
+from harness.record import Record
 from harness.results import Results
 
 
 @dataclass(frozen=True)
 class Board:
-    """Tables and the facts that hold for all of them.
+    """Tables, what they say together, and the facts that hold for all of them.
 
     extra_columns: title -> row label -> text, as plugins add them; a row label is `dilm @
     10/class` for that row of every table, or `TABLE TITLE / dilm @ 10/class` for one.
@@ -25,6 +27,8 @@ class Board:
 
     tables: tuple[Table, ...]
     facts: tuple[Fact, ...]
+    rankings: tuple[Ranking, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
     extra_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def with_columns(self, answers: Iterable[Any]) -> Board:
@@ -63,6 +67,7 @@ def build_board(
     allow_mixed: bool = False,
     baseline: str = "random",
     reference: str = "full",
+    metric: str = "",
 ) -> Board:
     """Groups, scores, compares and ranks; the order of the records changes nothing.
 
@@ -71,33 +76,53 @@ def build_board(
         allow_mixed: put different protocols and versions into one table, and say so under it.
         baseline: the distiller that others are compared with at the same budget.
         reference: the distiller that is shown but not ranked.
+        metric: that ranks, instead of each task's main one.
 
     Raises:
-        UsageError: there are no records, or some cannot stand in one table (see
-            `harness.leaderboard.grouping.group_tables`).
+        UsageError: there are no records, some cannot stand in one table (see
+            `harness.leaderboard.grouping.group_tables`), or none has the metric.
     """
     if not results.records:
         raise UsageError("there are no records to rank", hint=_reason(results))
     groups = group_tables(
         results.records, results.failures, expected=expected, allow_mixed=allow_mixed
     )
-    tables = tuple(_table(group, baseline, reference) for group in groups)
-    return Board(tables, board_facts(results, groups))
+    groups = [group for group in groups if not metric or _has_metric(group, metric)]
+    if not groups:
+        known = sorted({name for record in results.records for name in record.metrics})
+        raise unknown_name("metric", metric, known)
+    tables = tuple(_table(group, baseline, reference, metric) for group in groups)
+    records = [record for group in groups for record in group.records]
+    return Board(
+        tables,
+        board_facts(results, groups),
+        rankings=rankings(tables),
+        transfers=transfers(tables, records),
+    )
 
 
-def _table(group: TableGroup, baseline: str, reference: str) -> Table:
-    rows = score_rows(group.rows, baseline=baseline, reference=reference)
+def _table(group: TableGroup, baseline: str, reference: str, metric: str) -> Table:
+    metric = metric or group.records[0].main
+
+    def measure(record: Record) -> float:
+        return record.metrics[metric]
+
+    rows = score_rows(group.rows, measure=measure, baseline=baseline, reference=reference)
     task, student, evaluator = group.key
     return Table(
         task=task,
         student=student,
         evaluator=evaluator,
-        metric=group.records[0].main,
+        metric=metric,
         parameters=group.records[0].student.parameters,
         baseline=baseline,
         rows=rows,
         facts=table_facts(group, rows, baseline=baseline),
     )
+
+
+def _has_metric(group: TableGroup, metric: str) -> bool:
+    return all(metric in record.metrics for record in group.records)
 
 
 def _is_columns(answer: Any) -> bool:

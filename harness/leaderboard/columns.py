@@ -40,6 +40,10 @@ def columns_of(board: Board, table: Table, *, cost: bool) -> list[Column]:
         _column(table, f"vs {table.baseline}", "score", _difference),
         _column(table, "p", "score", _p_value),
         _column(table, "verdict", "score", _verdict, left=True),
+        _column(table, "ranks", "score", _ranks),
+        _column(table, "vs full", "score", _loss),
+        _column(table, "LRS", "cost", _robust_score),
+        *([_column(table, "area %", "cost", _area)] if any(r.area for r in table.rows) else []),
         _column(table, "sd", "cost", _sd),
         _column(table, "rows", "cost", _set_rows),
         _column(table, "set kB", "cost", _set_kilobytes),
@@ -124,6 +128,27 @@ def _difference(row: Row) -> str:
         return signed_percent(difference.mean)
     low, high = difference.interval.low, difference.interval.high
     return f"{signed_percent(difference.mean)} [{signed_percent(low)}, {signed_percent(high)}]"
+
+
+def _ranks(row: Row) -> str:
+    """The ranks a method takes with other seeds and items, `2–4`."""
+    if row.rank_interval is None:
+        return NOTHING
+    low, high = row.rank_interval.low, row.rank_interval.high
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _loss(row: Row) -> str:
+    return NOTHING if row.loss_to_full is None else signed_percent(-row.loss_to_full.mean)
+
+
+def _robust_score(row: Row) -> str:
+    """Four decimals: a point of accuracy moves the score by two thousandths."""
+    return NOTHING if row.robust_score is None else f"{row.robust_score.mean:.4f}"
+
+
+def _area(row: Row) -> str:
+    return NOTHING if row.area is None else percent(row.area)
 
 
 def _p_value(row: Row) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.leaderboard.table import SeedPair
 from harness.record import ComponentRecord, Record
 from harness.results import Failure
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TableKey = tuple[str, str, str]
 """Labels of task, student and evaluator."""
@@ -49,6 +52,15 @@ class RowGroup:
     @property
     def is_complete(self) -> bool:
         return self.pairs == self.expected
+
+    def items_by_seed(self) -> dict[int, np.ndarray]:
+        """[items] mean item scores for each distilling seed, over its fitting seeds."""
+        import numpy as np
+
+        seeds: dict[int, list[np.ndarray]] = {}
+        for record in sorted(self.records, key=seed_pair):
+            seeds.setdefault(record.distill_seed, []).append(record.item_scores)
+        return {seed: np.stack(rows).mean(axis=0, dtype=np.float64) for seed, rows in seeds.items()}
 
     def by_seed(self, measure: Callable[[Record], float]) -> dict[int, float]:
         """The mean of a measure for each distilling seed: over its fitting seeds, then."""

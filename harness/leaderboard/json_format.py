@@ -9,8 +9,9 @@ from typing import Any
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.columns import shown_facts
+from harness.leaderboard.overview import Ranking, Transfer
 from harness.leaderboard.table import Fact, Row, Table
-from harness.leaderboard.values import row_values
+from harness.leaderboard.values import estimate_values, row_values
 
 SCHEMA = 1
 
@@ -28,6 +29,8 @@ class Json:
         document = {
             "schema": SCHEMA,
             "tables": [self._table(board, table) for table in board.tables],
+            "rankings": [_ranking(ranking) for ranking in board.rankings],
+            "transfers": [_transfer(transfer) for transfer in board.transfers],
             "facts": self._facts(board.facts),
         }
         return json.dumps(document, indent=1, allow_nan=False) + "\n"
@@ -48,6 +51,7 @@ class Json:
         return {
             "label": row.label,
             **row_values(row, cost=self.cost),
+            "seed_scores": {str(seed): value for seed, value in row.seed_scores.items()},
             "notes": list(row.notes),
             "columns": columns,
         }
@@ -55,3 +59,37 @@ class Json:
     def _facts(self, facts: tuple[Fact, ...]) -> dict[str, str]:
         shown: Iterable[Fact] = shown_facts(facts, cost=self.cost)
         return {fact.name: fact.text for fact in shown}
+
+
+def _ranking(ranking: Ranking) -> dict[str, Any]:
+    result = ranking.result
+    return {
+        "student": ranking.student,
+        "evaluator": ranking.evaluator,
+        "budget": ranking.budget,
+        "tasks": list(ranking.tasks),
+        "average_ranks": dict(zip(ranking.methods, result.ranks, strict=True)),
+        "friedman_p_value": result.p_value,
+        "critical_difference": result.critical_difference,
+        "left_out": list(ranking.left_out),
+    }
+
+
+def _transfer(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "task": transfer.task,
+        "evaluator": transfer.evaluator,
+        "budget": transfer.budget,
+        "held_out": sorted(transfer.held_out),
+        "rows": [
+            {
+                "method": row.method,
+                "students": {
+                    student: None if estimate is None else estimate.mean
+                    for student, estimate in zip(transfer.students, row.by_student, strict=True)
+                },
+                **estimate_values("held_out_mean", row.held_out),
+            }
+            for row in transfer.rows
+        ],
+    }

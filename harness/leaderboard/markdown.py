@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.leaderboard.board import Board
 from harness.leaderboard.columns import Column, columns_of, shown_facts, shown_notes
 from harness.leaderboard.escaping import markdown
+from harness.leaderboard.summaries import Summary, summaries
 from harness.leaderboard.table import Fact, Table
 
 
@@ -24,6 +25,7 @@ class Markdown:
 
     def render(self, board: Board) -> str:
         parts = [self._table(board, table) for table in board.tables]
+        parts += [self._summary(summary) for summary in summaries(board)]
         parts.append(_facts(shown_facts(board.facts, cost=self.cost), bullet="-"))
         return "\n\n".join(parts) + "\n"
 
@@ -36,6 +38,10 @@ class Markdown:
             _facts(shown_facts(table.facts, cost=self.cost), bullet="*"),
         ]
         return "\n\n".join(part for part in parts if part)
+
+    def _summary(self, summary: Summary) -> str:
+        heading = f"{'#' * self.level} {markdown(summary.title)}"
+        return "\n\n".join((heading, _pipes(summary.columns), markdown(summary.note)))
 
 
 def _pipes(columns: Sequence[Column]) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.budget import Budget
 from harness.leaderboard.grouping import RowGroup
+from harness.leaderboard.items import (
+    Measure,
+    difference_elsewhere,
+    item_matrix,
+    ranks_elsewhere,
+    sampling_sd,
+)
+from harness.leaderboard.measures import area_under_curve, label_robust_score
 from harness.leaderboard.table import Comparison, Row, RowCost, SetSize, Verdict
+from harness.ranks import RankInterval
 from harness.record import Record
-from harness.stats import estimate_mean, holm, paired_difference, sampling_variance
+from harness.stats import MeanEstimate, estimate_mean, holm, paired_difference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,21 +29,52 @@ _SAME = 1e-9
 """Means closer than this are a tie: sums of the same fractions in another order."""
 
 
-def score_rows(groups: Sequence[RowGroup], *, baseline: str, reference: str) -> tuple[Row, ...]:
+@dataclass(frozen=True)
+class Scored:
+    """A group with what was measured of it.
+
+    values: distilling seed -> score; items: [seeds, items], None where there are no outcomes
+    whose mean is the score. Both are empty for an incomplete group.
+    """
+
+    group: RowGroup
+    values: Mapping[int, float] = field(default_factory=dict)
+    items: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, group: RowGroup, measure: Measure) -> Scored:
+        if not group.is_complete:
+            return cls(group)
+        return cls(group, group.by_seed(measure), item_matrix(group, measure))
+
+
+def score_rows(
+    groups: Sequence[RowGroup], *, measure: Measure, baseline: str, reference: str
+) -> tuple[Row, ...]:
     """One finished row for each group: by budget, best first, incomplete ones after, reference
     last."""
-    baselines = {b: _baseline(groups, b, baseline) for b in {group.budget for group in groups}}
-    rows = [_measure(group, baselines[group.budget], reference) for group in groups]
-    return tuple(sorted(_rank(_adjust(rows)), key=_position))
+    scored = [Scored.of(group, measure) for group in groups]
+    baselines = {b: _baseline(scored, b, baseline) for b in {group.budget for group in groups}}
+    whole = _reference(scored, reference)
+    rows = [_measure(one, baselines[one.group.budget], whole, reference) for one in scored]
+    rows = _rank_elsewhere(_rank(_adjust(rows)), scored)
+    return tuple(sorted((_note(row) for row in _with_areas(rows)), key=_position))
 
 
-def _baseline(groups: Sequence[RowGroup], budget: str, name: str) -> RowGroup | None:
+def _baseline(scored: Sequence[Scored], budget: str, name: str) -> Scored | None:
     """The row that others are compared with; None when it is missing, partial or ambiguous."""
-    found = [group for group in groups if group.name == name and group.budget == budget]
-    return found[0] if len(found) == 1 and found[0].is_complete else None
+    found = [s for s in scored if s.group.name == name and s.group.budget == budget]
+    return found[0] if len(found) == 1 and found[0].group.is_complete else None
 
 
-def _measure(group: RowGroup, baseline: RowGroup | None, reference: str) -> Row:
+def _reference(scored: Sequence[Scored], name: str) -> Scored | None:
+    """The one complete row on the whole train split."""
+    found = [s for s in scored if s.group.name == name]
+    return found[0] if len(found) == 1 and found[0].group.is_complete else None
+
+
+def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, reference: str) -> Row:
+    group = one.group
     row = Row(
         distiller=group.distiller,
         budget=group.budget,
@@ -47,22 +87,92 @@ def _measure(group: RowGroup, baseline: RowGroup | None, reference: str) -> Row:
         return replace(row, notes=_notes(group, row))
     row = replace(
         row,
-        score=estimate_mean(list(group.by_seed(lambda record: record.value).values())),
-        sampling_sd=_sampling_sd(group.records),
-        comparison=_compare(group, baseline),
+        seed_scores=dict(one.values),
+        score=estimate_mean(list(one.values.values())),
+        sampling_sd=None if one.items is None else sampling_sd(group),
+        comparison=_compare(one, baseline),
+        loss_to_full=_loss(one, whole),
+        robust_score=_robust_score(one, baseline, whole),
         size=_size(group.records),
         cost=_cost(group.records),
     )
     return replace(row, notes=_notes(group, row))
 
 
-def _compare(group: RowGroup, baseline: RowGroup | None) -> Comparison | None:
-    if baseline is None or baseline is group:
+def _compare(one: Scored, baseline: Scored | None) -> Comparison | None:
+    if baseline is None or baseline is one:
         return None
-    own = group.by_seed(lambda record: record.value)
-    other = baseline.by_seed(lambda record: record.value)
-    difference = paired_difference(list(own.values()), [other[seed] for seed in own])
-    return Comparison(baseline.distiller, difference)
+    difference = paired_difference(list(one.values.values()), _paired(one, baseline))
+    elsewhere = difference_elsewhere(one.group, baseline.group, (one.items, baseline.items))
+    return Comparison(baseline.group.distiller, difference, elsewhere=elsewhere)
+
+
+def _paired(one: Scored, other: Scored) -> list[float]:
+    """The other's scores in the order of this one's seeds."""
+    return [other.values[seed] for seed in one.values]
+
+
+def _loss(one: Scored, whole: Scored | None) -> MeanEstimate | None:
+    if whole is None or whole is one:
+        return None
+    pairs = zip(_paired(one, whole), one.values.values(), strict=True)
+    return estimate_mean([full - own for full, own in pairs])
+
+
+def _robust_score(
+    one: Scored, baseline: Scored | None, whole: Scored | None
+) -> MeanEstimate | None:
+    """Seed by seed, from fractions; with hard labels a set's own recipe is the suite's."""
+    if baseline is None or whole is None or one in (baseline, whole):
+        return None
+    if any(record.distilled.soft_labels for record in one.group.records):
+        return None
+    triples = zip(one.values.values(), _paired(one, baseline), _paired(one, whole), strict=True)
+    return estimate_mean(
+        [label_robust_score(full - own, own - other) for own, other, full in triples]
+    )
+
+
+def _with_areas(rows: Sequence[Row]) -> list[Row]:
+    """The area under each method's accuracy-budget curve, where it has every budget."""
+    budgets = {row.budget for row in rows if not row.is_reference}
+    curves: dict[str, dict[float, float]] = {}
+    for row in rows:
+        if row.size and row.score and not row.is_reference:
+            middle = (row.size.rows_min + row.size.rows_max) / 2
+            curves.setdefault(row.distiller, {})[middle] = row.score.mean
+    areas = {
+        name: area_under_curve(points)
+        for name, points in curves.items()
+        if len(points) == len(budgets) > 1
+    }
+    return [replace(row, area=areas.get(row.distiller)) for row in rows]
+
+
+def _rank_elsewhere(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
+    """Adds the ranks that the rows of each budget take with other seeds and items."""
+    intervals: dict[int, RankInterval | None] = {}
+    for budget in {row.budget for row in rows}:
+        ranked = [i for i, row in enumerate(rows) if row.rank and row.budget == budget]
+        found = ranks_elsewhere(
+            [scored[i].group for i in ranked], [scored[i].items for i in ranked]
+        )
+        intervals.update(zip(ranked, found, strict=True))
+    return [replace(row, rank_interval=intervals.get(i)) for i, row in enumerate(rows)]
+
+
+def _note(row: Row) -> Row:
+    """Says where a difference may be one of these test items only."""
+    comparison = row.comparison
+    if comparison is None or comparison.verdict in (None, "no evidence"):
+        return row
+    if comparison.elsewhere is None or not comparison.elsewhere.covers(0):
+        return row
+    text = (
+        f"{comparison.verdict} on these test items; with other items too, no evidence of a"
+        " difference"
+    )
+    return replace(row, notes=(*row.notes, text))
 
 
 def _adjust(rows: Sequence[Row]) -> list[Row]:
@@ -126,22 +236,6 @@ def _cost(records: Sequence[Record]) -> RowCost:
         peak_bytes=max(stage.peak_bytes for stage in stages),
         device_peak_bytes=max(stage.device_peak_bytes for stage in stages),
     )
-
-
-def _sampling_sd(records: Sequence[Record]) -> float | None:
-    """sqrt of the mean over runs of the sampling variance, where the metric is a mean of items."""
-    import numpy as np
-
-    if not all("score" in record.items for record in records):
-        return None
-    scores: list[np.ndarray] = [record.item_scores for record in records]
-    means_items = all(
-        len(items) > 0 and abs(float(np.mean(items, dtype=np.float64)) - record.value) < 1e-6
-        for items, record in zip(scores, records, strict=True)
-    )
-    if not means_items:
-        return None
-    return float(np.mean([sampling_variance(items) for items in scores])) ** 0.5
 
 
 def _is_degenerate(record: Record) -> bool:

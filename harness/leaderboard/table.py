@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.stats import MeanEstimate, PairedDifference
+from harness.ranks import RankInterval
+from harness.stats import Interval, MeanEstimate, PairedDifference
 
 SeedPair = tuple[int, int]
 """(distill_seed, fit_seed) of one run."""
@@ -29,12 +31,15 @@ class Comparison:
     """A row against the baseline at the same budget, paired by seeds.
 
     p_adjusted and verdict are None when there is nothing to test with, as with one seed.
+    elsewhere: 95 % interval of the difference for other seeds and other test items as well;
+    None without item outcomes, or with one seed.
     """
 
     baseline: str
     difference: PairedDifference
     p_adjusted: float | None = None
     verdict: Verdict | None = None
+    elsewhere: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,15 @@ class Row:
     runs, expected: how many runs there are, and should be. Everything measured is None in an
     incomplete row: a mean over the runs that happen to exist would not be comparable.
     score: of the main metric, as fractions, with distilling seeds as the unit.
+    seed_scores: distilling seed -> score, the values that `score` is the mean of.
     sampling_sd: what redrawing the test items would do to one run's score; None when the main
     metric is not a mean over items.
+    rank_interval: the ranks it takes at its budget when seeds and items are drawn anew.
+    loss_to_full: the reference's score minus the row's, paired by seed.
+    robust_score: DD-Ranking's label-robust score over seeds (see `measures`); None for a
+    set with soft labels, whose labels and rows would have to be told apart first.
+    area: mean score over the logarithm of the budget, from all budgets of the table; None when
+    the method lacks one of them, or there is only one.
     degenerate_runs: runs whose predictions are all the same class.
     """
 
@@ -74,9 +86,14 @@ class Row:
     runs: int
     expected: int
     score: MeanEstimate | None = None
+    seed_scores: Mapping[int, float] = field(default_factory=dict)
     sampling_sd: float | None = None
     rank: int | None = None
+    rank_interval: RankInterval | None = None
     comparison: Comparison | None = None
+    loss_to_full: MeanEstimate | None = None
+    robust_score: MeanEstimate | None = None
+    area: float | None = None
     size: SetSize | None = None
     cost: RowCost | None = None
     degenerate_runs: int = 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.columns import Column, columns_of, shown_facts, shown_notes
 from harness.leaderboard.escaping import printable
-from harness.leaderboard.table import Row, Table
+from harness.leaderboard.summaries import summaries
+from harness.leaderboard.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +55,11 @@ def print_tables(board: Board, console: Console, *, cost: bool = True) -> None:
         for fact in shown_facts(table.facts, cost=cost):
             console.print(_line(f"{fact.name}: {fact.text}", style="dim"))
         console.print()
+    for summary in summaries(board):
+        console.print(_line(summary.title, style="bold"))
+        console.print(_rich_table(summary.columns))
+        console.print(_line(summary.note, style="dim"))
+        console.print()
     for fact in shown_facts(board.facts, cost=cost):
         console.print(_line(f"{fact.name}: {fact.text}", style="dim"))
 
@@ -67,11 +73,15 @@ def _tables(board: Board, table: Table, *, cost: bool) -> Iterator[RichTable]:
     columns = columns_of(board, table, cost=cost)
     scores = [column for column in columns if column.part in ("row", "score", "extra")]
     bill = [column for column in columns if column.part in ("row", "cost")]
-    yield _rich_table(scores, table.rows, title=table.title)
-    yield _rich_table(bill, table.rows)
+    pairs = zip(table.rows, table.rows[1:], strict=False)
+    ends = {i for i, (row, following) in enumerate(pairs) if row.budget != following.budget}
+    yield _rich_table(scores, ends, title=table.title)
+    yield _rich_table(bill, ends)
 
 
-def _rich_table(columns: Sequence[Column], rows: Sequence[Row], title: str = "") -> RichTable:
+def _rich_table(
+    columns: Sequence[Column], last_of_section: Collection[int] = (), *, title: str = ""
+) -> RichTable:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
@@ -91,10 +101,10 @@ def _rich_table(columns: Sequence[Column], rows: Sequence[Row], title: str = "")
             no_wrap=column.part == "row",
         )
     lines = zip(*(column.cells for column in columns), strict=True)
-    for cells, row, following in zip(lines, rows, (*rows[1:], None), strict=True):
+    for position, cells in enumerate(lines):
         rich_table.add_row(
             *(_line(cell, style=_STYLES.get(cell, "")) for cell in cells),
-            end_section=following is not None and following.budget != row.budget,
+            end_section=position in last_of_section,
         )
     return rich_table
 

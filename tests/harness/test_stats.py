@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from harness.stats import (
     Interval,
     bootstrap_difference,
-    crossed_interval,
+    crossed_mean,
     estimate_mean,
     holm,
     mcnemar,
@@ -173,7 +173,7 @@ class TestMcNemar:
             mcnemar([True, False], [True])
 
 
-class TestCrossedInterval:
+class TestCrossedMean:
     @staticmethod
     def differences(
         generator: np.random.Generator, seeds: int, items: int, seed_sd: float, item_sd: float
@@ -191,12 +191,12 @@ class TestCrossedInterval:
         self, seeds: int, items: int, seed_sd: float, item_sd: float
     ) -> None:
         generator = np.random.default_rng(0)
-        intervals = [
-            crossed_interval(self.differences(generator, seeds, items, seed_sd, item_sd))
+        means = [
+            crossed_mean(self.differences(generator, seeds, items, seed_sd, item_sd))
             for _ in range(2000)
         ]
-        covered = sum(interval.covers(0.05) for interval in intervals if interval)
-        assert 0.93 <= covered / len(intervals) <= 0.97
+        covered = sum(mean.interval().covers(0.05) for mean in means if mean)
+        assert 0.93 <= covered / len(means) <= 0.97
 
     def test_the_variance_is_the_sum_of_the_components_of_anova(self) -> None:
         values = self.differences(np.random.default_rng(1), 4, 7, 0.3, 0.3)
@@ -217,28 +217,40 @@ class TestCrossedInterval:
             + rest**2 / ((seeds - 1) * (items - 1))
         )
         low, high = scipy.stats.t.interval(0.95, freedom, grand, variance**0.5)
-        found = crossed_interval(values)
+        found = crossed_mean(values)
         assert found is not None
-        assert (found.low, found.high) == pytest.approx((low, high))
+        interval = found.interval()
+        assert (interval.low, interval.high) == pytest.approx((low, high))
+
+    def test_its_p_value_and_its_interval_agree(self) -> None:
+        generator = np.random.default_rng(2)
+        for _ in range(20):
+            found = crossed_mean(self.differences(generator, 3, 30, 0.05, 0.1))
+            assert found is not None
+            edge = found.interval(1 - found.p_value)
+            assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-9)
 
     def test_without_differences_between_items_it_is_the_interval_over_seeds(self) -> None:
         values = np.repeat(np.array([[0.1], [0.2], [0.4]]), 500, axis=1)
-        found, over_seeds = crossed_interval(values), estimate_mean([0.1, 0.2, 0.4]).interval
+        found, over_seeds = crossed_mean(values), estimate_mean([0.1, 0.2, 0.4]).interval
         assert found is not None
         assert over_seeds is not None
-        assert (found.low, found.high) == pytest.approx((over_seeds.low, over_seeds.high))
+        interval = found.interval()
+        assert (interval.low, interval.high) == pytest.approx((over_seeds.low, over_seeds.high))
 
     def test_a_method_compared_with_itself_differs_by_exactly_nothing(self) -> None:
-        assert crossed_interval(np.zeros((3, 50))) == Interval(0.0, 0.0)
+        found = crossed_mean(np.zeros((3, 50)))
+        assert found is not None
+        assert (found.interval(), found.p_value) == (Interval(0.0, 0.0), 1.0)
 
     @pytest.mark.parametrize("shape", [(1, 50), (3, 1)])
     def test_one_seed_or_one_item_has_no_interval(self, shape: tuple[int, int]) -> None:
-        assert crossed_interval(np.zeros(shape)) is None
+        assert crossed_mean(np.zeros(shape)) is None
 
     @pytest.mark.parametrize("values", [np.zeros(3), np.zeros((0, 3)), np.full((2, 2), np.nan)])
     def test_what_is_not_seeds_by_items_is_refused(self, values: np.ndarray) -> None:
         with pytest.raises(ValueError):
-            crossed_interval(values)
+            crossed_mean(values)
 
 
 class TestBootstrap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,17 @@ from hypothesis import strategies as st
 from harness.errors import HarnessWarning, UsageError
 from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.json_format import Json
+from harness.leaderboard.measures import MIDDLE, label_robust_score
 from harness.leaderboard.table import Row
 from harness.leaderboard.terminal import Terminal
 from harness.record import Cost, Costs, PackedArray
 from harness.results import Problem, Results
+from harness.stats import crossed_interval, estimate_mean
+
+
+def item_scores(value: float, items: int) -> np.ndarray:
+    return (np.arange(items) < round(value * items)).astype(np.uint8)
+
 
 RANDOM = [0.610, 0.645, 0.630]
 DILM = [0.700, 0.735, 0.715]
@@ -520,3 +528,142 @@ class TestPluginColumns:
         with pytest.warns(HarnessWarning, match="left out"):
             board = board_of([make_record()]).with_columns([answer, {"good": {}}])
         assert list(board.extra_columns) == ["good"]
+
+
+class TestMeasuresOfDistillation:
+    FULL = (0.85, 0.86, 0.84)
+
+    @pytest.fixture
+    def rows(self, make_record: Any) -> dict[str, Row]:
+        return rows_of(
+            board_of(
+                make_record.seeds("random", RANDOM),
+                make_record.seeds("dilm", DILM),
+                make_record.seeds("full", self.FULL, budget="100%"),
+            )
+        )
+
+    def test_the_loss_to_full_data_is_paired_by_seed(self, rows: dict[str, Row]) -> None:
+        loss = rows["dilm @ 10/class"].loss_to_full
+        assert loss is not None
+        assert loss == estimate_mean([f - d for f, d in zip(self.FULL, DILM, strict=True)])
+        assert rows["full @ 100%"].loss_to_full is None
+
+    def test_the_robust_score_is_computed_for_each_seed(self, rows: dict[str, Row]) -> None:
+        score = rows["dilm @ 10/class"].robust_score
+        expected = [
+            label_robust_score(f - d, d - r)
+            for f, d, r in zip(self.FULL, DILM, RANDOM, strict=True)
+        ]
+        assert score == estimate_mean(expected)
+        assert rows["random @ 10/class"].robust_score is None
+
+    def test_a_set_with_soft_labels_has_no_hard_label_score(self, make_record: Any) -> None:
+        soft = [
+            replace(record, distilled=replace(record.distilled, soft_labels=True))
+            for record in make_record.seeds("dilm", DILM)
+        ]
+        board = board_of(
+            soft,
+            make_record.seeds("random", RANDOM),
+            make_record.seeds("full", self.FULL, budget="100%"),
+        )
+        assert rows_of(board)["dilm @ 10/class"].robust_score is None
+
+    def test_a_method_that_returns_the_random_subset_gains_nothing(self, make_record: Any) -> None:
+        row = rows_of(
+            board_of(make_record.seeds("random", RANDOM), make_record.seeds("twin", RANDOM),
+                     make_record.seeds("full", RANDOM, budget="100%"))
+        )["twin @ 10/class"]  # fmt: skip
+        assert row.comparison is not None
+        assert row.comparison.difference.mean == 0
+        assert row.robust_score is not None
+        assert row.robust_score.mean == pytest.approx(MIDDLE)
+
+    def test_without_a_whole_full_row_there_is_neither(self, make_record: Any) -> None:
+        rows = rows_of(
+            board_of(make_record.seeds("random", RANDOM), make_record.seeds("dilm", DILM),
+                     make_record.seeds("full", [0.8], budget="100%"))
+        )  # fmt: skip
+        assert rows["dilm @ 10/class"].loss_to_full is None
+        assert rows["dilm @ 10/class"].robust_score is None
+
+    def test_the_area_needs_every_budget_of_the_table(self, make_record: Any) -> None:
+        def at(method: str, budget: str, rows: int, value: float) -> list[Any]:
+            records = make_record.seeds(method, [value, value], budget=budget)
+            return [replace(r, distilled=replace(r.distilled, rows=rows)) for r in records]
+
+        rows = rows_of(
+            board_of(
+                at("random", "10/class", 20, 0.6), at("random", "20/class", 40, 0.7),
+                at("dilm", "10/class", 20, 0.8),
+            )
+        )  # fmt: skip
+        assert rows["random @ 10/class"].area == pytest.approx(0.65)
+        assert rows["dilm @ 10/class"].area is None
+
+
+class TestOtherItems:
+    def test_a_difference_has_an_interval_for_other_seeds_and_items(self, make_record: Any) -> None:
+        row = rows_of(
+            board_of(make_record.seeds("random", RANDOM), make_record.seeds("dilm", DILM))
+        )["dilm @ 10/class"]
+        first = np.stack([item_scores(v, 200) for v in DILM]).astype(float)
+        second = np.stack([item_scores(v, 200) for v in RANDOM]).astype(float)
+        assert row.comparison is not None
+        assert row.comparison.elsewhere == crossed_interval(first - second)
+
+    def test_a_verdict_that_rests_on_these_items_says_so(self, make_record: Any) -> None:
+        def with_items(record: Any, rights: Sequence[int]) -> Any:
+            items = np.zeros(200, dtype=np.uint8)
+            items[list(rights)] = 1
+            return replace(
+                record,
+                metrics={"accuracy": float(items.mean())},
+                items={"score": PackedArray.pack(items)},
+            )
+
+        random_rows = [
+            with_items(r, range(100, 130)) for r in make_record.seeds("random", [0, 0, 0])
+        ]
+        dilm_rows = [
+            with_items(r, range(36 + seed))
+            for seed, r in enumerate(make_record.seeds("dilm", [0, 0, 0]))
+        ]
+        row = rows_of(board_of(random_rows, dilm_rows))["dilm @ 10/class"]
+        assert row.comparison is not None
+        assert row.comparison.verdict == "better"
+        assert row.comparison.elsewhere is not None
+        assert row.comparison.elsewhere.covers(0)
+        assert any("on these test items" in note for note in row.notes)
+
+    def test_one_seed_or_no_outcomes_leave_it_out(self, make_record: Any) -> None:
+        one = rows_of(board_of([make_record("random", 0.6), make_record("dilm", 0.9)]))
+        bare = [
+            replace(r, items={})
+            for m in ("random", "dilm")
+            for r in make_record.seeds(m, [0.5, 0.6])
+        ]
+        for row in (one["dilm @ 10/class"], rows_of(board_of(bare))["dilm @ 10/class"]):
+            assert row.comparison is not None
+            assert row.comparison.elsewhere is None
+            assert row.rank_interval is None
+
+
+class TestMetrics:
+    def test_another_metric_ranks(self, make_record: Any) -> None:
+        def scored(method: str, accuracy: float, f1: float) -> list[Any]:
+            return [
+                replace(r, metrics={"accuracy": accuracy, "macro_f1": f1})
+                for r in make_record.seeds(method, [accuracy] * 3)
+            ]
+
+        board = board_of(scored("random", 0.7, 0.4), scored("dilm", 0.6, 0.5), metric="macro_f1")
+        (table,) = board.tables
+        assert table.metric == "macro_f1"
+        assert [row.distiller for row in table.rows] == ["dilm", "random"]
+
+    def test_an_unknown_metric_is_refused_with_a_suggestion(self, make_record: Any) -> None:
+        with pytest.raises(UsageError, match="macro_f1") as caught:
+            board_of(make_record.seeds("dilm", DILM), metric="makro_f1")
+        assert "macro_f1" in str(caught.value) + (caught.value.hint or "")
