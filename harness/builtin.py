@@ -25,5 +25,6 @@ def harness_register_executors(register: Register) -> None:
 def harness_register_leaderboard_formats(register: Register) -> None:
     register("terminal", "harness.leaderboard.terminal:Terminal", summary="plain text tables")
     register("markdown", "harness.leaderboard.markdown:Markdown", summary="for a README")
+    register("latex", "harness.leaderboard.latex:Latex", summary="booktabs tables for a paper")
     register("csv", "harness.leaderboard.delimited:Csv", summary="one line a row")
     register("json", "harness.leaderboard.json_format:Json", summary="for programs")
