@@ -119,6 +119,22 @@ def _print_leftovers(found: Sequence[Leftover]) -> None:
         data_console().print(table)
 
 
+@results.command()
+def export(
+    folders: Folders,
+    out: Annotated[Path, typer.Option("--out", help="New folder for the data set.")],
+) -> None:
+    """Write the records as a Hugging Face data set: Parquet, and a card with the board."""
+    from harness.api import load_results
+    from harness.results_export import export_results
+
+    loaded = load_results(*folders)
+    for text in (*(problem.reason for problem in loaded.problems), *loaded.notes):
+        warn(text)
+    export_results(loaded, out)
+    typer.echo(f"{len(loaded)} records in {out}")
+
+
 def _plain(finding: Finding) -> dict[str, str]:
     return {name: getattr(finding, name) for name in ("check", "where", "text")}
 
