@@ -142,15 +142,18 @@ class TestRowsWithoutADirection:
 
 
 class TestTies:
+    @pytest.mark.parametrize("rows", [1, 2, 4, 100])
     def test_equal_rows_score_equally_and_go_by_index(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, rows: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_BLOCK_VALUES", 6 * 7)
-        train = [np.tile(rows, (20, 1)) for rows in features(5)]
-        found = influence_scores(train, features(6, seed=1), SUBTASKS, [1, 1, 1]).scores
+        """Matrix products round a row by its place in a block; ranks must not show it."""
+        monkeypatch.setattr(module, "_BLOCK_VALUES", 33 * rows)
+        train = [np.tile(unique, (21, 1)) for unique in features(5, width=33)]
+        target = features(6, width=33, seed=1)
+        found = influence_scores(train, target, SUBTASKS, [1, 1, 1]).scores
         assert len(np.unique(found)) == 5
         best = int(found[:5].argmax())
-        assert select_top(found, 20).tolist() == list(range(best, 100, 5))
+        assert select_top(found, 21).tolist() == list(range(best, 105, 5))
 
     @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, np.nan, -np.inf, np.inf]), max_size=30))
     def test_selection_is_sorting_by_score_then_index(self, given: list[float]) -> None:
