@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.escaping import latex, printable
-from harness.leaderboard.latex import Latex, bold_rows, seed_scores
+from harness.leaderboard.latex import Latex, bold_rows
 from harness.record import Cost, Costs
 from harness.results import Results
 
@@ -52,14 +52,12 @@ def results_of(*groups: Any) -> Results:
 
 
 def rendered(results: Results, **options: Any) -> str:
-    return Latex(seed_scores=seed_scores(results), **options).render(results.board())
+    return Latex(**options).render(results.board())
 
 
 def bold_in(results: Results) -> set[str]:
     (table,) = results.board().tables
-    prefix = f"{table.title} / "
-    scores = {label.removeprefix(prefix): s for label, s in seed_scores(results).items()}
-    return set(bold_rows(table.rows, scores))
+    return set(bold_rows(table.rows))
 
 
 def line_of(text: str, start: str) -> str:
@@ -119,9 +117,13 @@ class TestBold:
     def test_the_note_says_what_was_rendered(self, make_record: Any) -> None:
         results = results_of(make_record.seeds("a", BEST), make_record.seeds("b", NEAR))
         assert "Holm-adjusted over the comparisons with the best" in rendered(results)
-        untested = Latex().render(results.board())
-        assert "whether others differ from it was not tested" in untested
-        assert line_of(untested, "b &").count("textbf") == 0
+        for name in "ab":
+            assert line_of(rendered(results), f"{name} @").count(r"\textbf") == 1
+
+    def test_it_is_the_mean_that_is_bold(self, make_record: Any) -> None:
+        text = rendered(results_of(make_record.seeds("a", BEST), make_record.seeds("b", BELOW)))
+        assert r"& \textbf{71.7} $\pm$ 4.4 &" in line_of(text, "a @")
+        assert r"\textbf" not in line_of(text, "b @")
 
 
 class TestTables:
@@ -132,32 +134,38 @@ class TestTables:
                 make_record.seeds("random", RANDOM),
                 make_record.seeds("dilm", BEST, distill_seconds=83.21),
                 make_record.seeds("partial", [0.6]),
-                make_record.seeds("flat", [0.5] * 3, predictions=np.zeros(200, dtype=np.uint8)),
+                make_record.seeds("flat-one", [0.5] * 3, predictions=np.zeros(200, dtype=np.uint8)),
                 make_record.seeds("full", [0.87, 0.88, 0.875], budget="100%", one_set=True),
             )
         )
 
     def test_a_row_reads_as_in_the_other_formats(self, text: str) -> None:
-        assert line_of(text, "dilm &") == (
-            r"dilm & 10/class & 3 & \textbf{71.7} $\pm$ 4.4 & $+8.8$ $[+8.1, +9.6]$ & $<$0.001 \\"
+        assert line_of(text, "dilm @").startswith(
+            r"dilm @ 10/class & 3 & \textbf{71.7} $\pm$ 4.4 & +8.8 {[}+8.1, +9.6{]}"
+            r" & \textless{}0.001 & 1"
         )
-        assert line_of(text, "partial &").startswith(r"partial & 10/class & 1/3 & \textendash{} &")
-        assert "dilm & 10/class & 1.8 & 20 & 2.4 & 83.2 & 1.0 & 1,200 \\\\" in text
+        assert line_of(text, "partial @").startswith(r"partial @ 10/class & 1/3 & \textendash{} &")
+        assert r"& 1.8 & 20 & 2.4 & 83.2 & 1.0 & 1,200 \\" in text
+
+    def test_a_minus_is_one_and_a_hyphen_stays(self, text: str) -> None:
+        assert "$-$12.8 {[}$-$17.2, $-$8.5{]}" in line_of(text, "flat-one @")
 
     def test_the_reference_stands_below_a_rule(self, text: str) -> None:
         lines = text.splitlines()
-        for place in [i for i, line in enumerate(lines) if line.startswith("full &")]:
+        places = [i for i, line in enumerate(lines) if re.match(r"full @ .* & ", line)]
+        assert len(places) == 2
+        for place in places:
             assert lines[place - 1] == r"\midrule"
             assert lines[place + 1] == r"\bottomrule"
 
     def test_the_caption_names_what_was_measured_and_how(self, text: str) -> None:
         caption = line_of(text, r"\caption")
-        for part in ("Task sst2", "student bert:minilm", "evaluator classification", "3 distilling",
+        for part in ("Task sst2", "student bert:minilm", "evaluator classification", "$n$ = 3",
                      r"95\,\% $t$ interval", "from random at the same budget"):  # fmt: skip
             assert part in caption
 
     def test_degenerate_rows_are_marked_and_explained(self, text: str) -> None:
-        assert r"$\dagger$" in line_of(text, "flat &")
+        assert r"$\dagger$" in line_of(text, "flat-one @")
         assert "predicts one and the same class in 3 of 3 runs" in text
 
     def test_every_line_of_a_table_has_as_many_cells(self, text: str) -> None:
@@ -180,14 +188,14 @@ class TestTables:
         results = results_of(make_record.seeds("a", [0.6, 0.7]),
                              make_record.seeds("a", [0.6, 0.7], budget="20/class"))  # fmt: skip
         lines = rendered(results).splitlines()
-        assert lines[lines.index(r"\addlinespace") + 1].startswith("a & 20/class")
+        assert lines[lines.index(r"\addlinespace") + 1].startswith("a @ 20/class")
 
     def test_labels_are_unique_and_fit_for_ref(self, make_record: Any) -> None:
         tasks = ["sst2!", "sst2?", "猫"]
         records = [make_record("a", 0.7, task=task, student="猫", evaluator="猫") for task in tasks]
         found = re.findall(r"\\label\{(.*?)\}", rendered(results_of(records)))
-        assert found == ["tab:sst2", "tab:sst2-cost", "tab:sst2-2", "tab:sst2-2-cost",
-                         "tab:board", "tab:board-cost"]  # fmt: skip
+        assert found == ["tab:sst2", "tab:sst2-sizes", "tab:sst2-2", "tab:sst2-2-sizes",
+                         "tab:board", "tab:board-sizes"]  # fmt: skip
 
     def test_without_cost_it_does_not_depend_on_the_machine(self, make_record: Any) -> None:
         results = results_of(
@@ -209,8 +217,18 @@ class TestTables:
     def test_columns_of_plugins_are_shown(self, make_record: Any) -> None:
         board = results_of([make_record("a", 0.7)]).board()
         text = Latex().render(board.with_columns([{"kg_CO2": {"a @ 10/class": "5%"}}]))
-        assert r"$p$ & kg\_CO2 \\" in text
-        assert line_of(text, "a &").endswith(r"& 5\% \\")
+        assert r"& kg\_CO2 \\" in text
+        assert line_of(text, "a @").endswith(r"& 5\% \\")
+
+    def test_what_several_tables_say_together_is_a_table_too(self, make_record: Any) -> None:
+        values = {"a": BEST, "b": NEAR, "c": RANDOM}
+        groups = [make_record.seeds(name, scores, task=task)
+                  for task in ("sst2", "qqp") for name, scores in values.items()]  # fmt: skip
+        text = rendered(results_of(*groups))
+        caption = line_of(text, r"\caption{average rank over 2 tasks")
+        assert r"bert:minilm $\cdot$ 10/class" in caption
+        assert line_of(text, "a &").startswith("a & 1.00")
+        assert "Nemenyi" in text
 
     def test_it_is_a_registered_format(self, toy_host: Any) -> None:
         component = toy_host.registry.find("format", "latex")
