@@ -1,4 +1,4 @@
-"""The training loop that all classifying students share: one recipe, exact gradients, few pads."""
+"""The training loop that all students share: one recipe, exact gradients, few pads."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from harness.randomness import seeded
 from harness.types import Recipe
 
 Validation = Callable[[], float]
+Accumulate = Callable[[np.ndarray], Tensor]
+"""Adds the gradient of the loss of some rows to `.grad`; returns that loss, without graph."""
 
 
 def train_classifier(
@@ -35,46 +37,69 @@ def train_classifier(
     *,
     validation: Validation | None = None,
 ) -> None:
-    """Trains in place for `recipe.steps` updates with dropout on; leaves the model in eval mode.
+    """Trains in place by `train_model`, whose arguments and errors see.
 
-    The loss of a batch is sum_i w_i CE_i / sum_i w_i; rows of weight 0 are left out. The same
-    context seed gives the same weights, bit for bit on a CPU with the same number of threads.
+    The loss of a batch is sum_i w_i CE_i / sum_i w_i; rows of weight 0 are left out.
 
     Args:
         targets: [n, classes] target probabilities.
         weights: [n] non-negative.
+    """
+    kept = weighted_rows(weights)
+    rows = encoded.take(kept)
+    goals, shares = _tensors(classifier, targets[kept], weights[kept])
+    model = classifier.model
+    with forward_pass(model, rows, classifier.pad_id, classifier.device) as forward:
+        train_model(
+            model,
+            len(rows),
+            lambda batch: accumulate_gradient(forward, batch, goals, shares, recipe.dtype),
+            recipe,
+            context,
+            swap=compactable(model, rows.ids, classifier.pad_id),
+            validation=validation,
+        )
+
+
+def train_model(
+    model: nn.Module,
+    rows: int,
+    accumulate: Accumulate,
+    recipe: Recipe,
+    context: StageContext,
+    *,
+    swap: EmbeddingSwap | None = None,
+    validation: Validation | None = None,
+) -> None:
+    """Trains in place for `recipe.steps` updates with dropout on; leaves the model in eval mode.
+
+    The same context seed gives the same weights, bit for bit on a CPU with the same number of
+    threads. The loss of every step is kept as the curve `loss`.
+
+    Args:
+        rows: how many there are to draw batches from.
+        swap: puts a compact input embedding in place while training.
         validation: a score of the model as it stands, higher is better. With the recipe's
             checkpoint `validation` it is asked `recipe.evaluations` times, evenly spaced, and
             the best weights, the earliest among equals, are kept.
 
     Raises:
-        UsageError: no row has a positive weight, or there is nothing to choose a checkpoint by.
+        UsageError: there is nothing to choose a checkpoint by.
         DivergenceError: the loss or the gradient stopped being finite.
     """
-    kept = np.flatnonzero(weights > 0)
-    if len(kept) == 0:
-        raise UsageError("no training row has a positive weight")
     if recipe.checkpoint == "validation" and validation is None:
         raise UsageError("the recipe chooses its checkpoint on validation, but none was given")
-    rows = encoded.take(kept)
-    goals, shares = _tensors(classifier, targets[kept], weights[kept])
-    model = classifier.model
-    swap = compactable(model, rows.ids, classifier.pad_id)
     keeper = _BestWeights(model, validation) if recipe.checkpoint == "validation" else None
     checks = check_steps(recipe)
     batches = sample_batches(
-        len(rows), recipe.batch_size, recipe.steps, context.numpy_generator("batches")
+        rows, recipe.batch_size, recipe.steps, context.numpy_generator("batches")
     )
-    with (
-        seeded(context.seed_for("dropout")),
-        swap.compact() if swap else nullcontext(),
-        forward_pass(model, rows, classifier.pad_id, classifier.device) as forward,
-    ):
+    with seeded(context.seed_for("dropout")), swap.compact() if swap else nullcontext():
         optimizer = build_optimizer(model, recipe.learning_rate, recipe.weight_decay)
         model.train()
         losses = np.empty(recipe.steps)
         for step, batch in enumerate(context.track(batches, "training", total=recipe.steps)):
-            loss = accumulate_gradient(forward, batch, goals, shares, recipe.dtype)
+            loss = accumulate(batch)
             _update(model, optimizer, loss, step, recipe, swap)
             losses[step] = float(loss)
             if keeper is not None and step + 1 in checks:
@@ -84,6 +109,18 @@ def train_classifier(
     context.keep_curve("loss", losses)
     if keeper is not None:
         keeper.restore()
+
+
+def weighted_rows(weights: np.ndarray) -> np.ndarray:
+    """Positions of the rows that count.
+
+    Raises:
+        UsageError: no row has a positive weight.
+    """
+    kept = np.flatnonzero(weights > 0)
+    if len(kept) == 0:
+        raise UsageError("no training row has a positive weight")
+    return kept
 
 
 def accumulate_gradient(

@@ -1,0 +1,74 @@
+"""Logits of a causal language model at chosen tokens only, in batches of similar length.
+
+Rows are padded on the right: no token looks ahead, so real tokens never see the padding, and
+neither a mask nor position numbers are needed. The vocabulary's matrix, the largest of a small
+model, is applied to the chosen tokens alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.errors import HarnessError
+from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+GROUP_ROWS = 64
+MOST_LOGITS = 1 << 28
+"""Logits of one group, 1 GiB of float32, should every token of it be chosen."""
+
+
+@dataclass(frozen=True)
+class CausalForward:
+    """Runs a model of the `AutoModelForCausalLM` family on parts of `rows`."""
+
+    model: PreTrainedModel
+    rows: EncodedRows
+    pad_id: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.rows.side != "right":
+            raise HarnessError("a causal model reads rows that are padded on the right")
+
+    def split(self, members: np.ndarray) -> list[np.ndarray]:
+        """Cuts row indices into the parts that are computed at once."""
+        vocabulary = self.model.get_output_embeddings().weight.shape[0]
+        groups = length_groups(
+            self.rows.lengths[members],
+            GROUP_ROWS,
+            overhead=group_overhead(self.device),
+            max_tokens=min(token_limit(self.device), max(1, MOST_LOGITS // vocabulary)),
+        )
+        return [members[group] for group in groups]
+
+    def logits(self, members: np.ndarray, rows: np.ndarray, positions: np.ndarray) -> Tensor:
+        """[k, vocabulary] logits that follow the k tokens chosen.
+
+        rows: [k] places in `members`; positions: [k] of the tokens in their rows.
+        """
+        ids = self.rows.pad(members, self.pad_id, self.device)["input_ids"]
+        chosen = torch.from_numpy(rows * ids.shape[1] + positions).to(self.device)
+        head = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(_keep(chosen))
+        try:
+            return self.model(input_ids=ids, use_cache=False).logits[0]
+        finally:
+            hook.remove()
+
+
+def _keep(chosen: Tensor) -> Any:
+    """A hook that lets only the chosen tokens, counted over the batch, reach a layer."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *others = inputs
+        return hidden.flatten(0, 1)[chosen].unsqueeze(0), *others
+
+    return hook
