@@ -92,9 +92,13 @@ def match_methods(results: Results, first: str, second: str) -> Matched:
     methods = method_names(results)
     a, b = MethodName.parse(first, methods), MethodName.parse(second, methods)
     pairs: list[RowPair] = []
+    alone: list[str] = []
     for table, groups in tables.items():
         rows_a, rows_b = _by_budget(groups, a), _by_budget(groups, b)
-        pairs += [RowPair(table, rows_a[x], rows_b[y]) for x, y in _budgets(rows_a, rows_b)]
+        found = [RowPair(table, rows_a[x], rows_b[y]) for x, y in _budgets(rows_a, rows_b)]
+        pairs += found
+        if a.budget is None and b.budget is None:
+            alone += _alone(table, found, list(rows_a.values()), list(rows_b.values()))
     if not pairs:
         raise UsageError(
             f"'{first}' and '{second}' have no row to compare",
@@ -102,7 +106,7 @@ def match_methods(results: Results, first: str, second: str) -> Matched:
         )
     if any(pair.first is pair.second for pair in pairs):
         raise UsageError(f"'{first}' and '{second}' are the same row")
-    return Matched(tuple(pairs))
+    return Matched(tuple(pairs), tuple(alone))
 
 
 def match_runs(first: Results, second: Results) -> Matched:
@@ -116,15 +120,25 @@ def match_runs(first: Results, second: Results) -> Matched:
     alone: list[str] = []
     for table in sorted({*tables_a, *tables_b}):
         rows_a, rows_b = list(tables_a.get(table, ())), list(tables_b.get(table, ()))
-        found = _matching(rows_a, rows_b)
-        pairs += [RowPair(table, a, b) for a, b in found]
-        paired = {id(group) for pair in found for group in pair}
-        for side, rows in (("A", rows_a), ("B", rows_b)):
-            alone += [f"{' · '.join(table)} / {row_label(group)}: only in {side}"
-                      for group in rows if id(group) not in paired]  # fmt: skip
+        found = [RowPair(table, a, b) for a, b in _matching(rows_a, rows_b)]
+        pairs += found
+        alone += _alone(table, found, rows_a, rows_b)
     if not pairs:
         raise UsageError("A and B have no row in common", hint=f"{'; '.join(alone)}.")
     return Matched(tuple(pairs), tuple(alone))
+
+
+def _alone(
+    table: TableKey, pairs: Sequence[RowPair], first: Sequence[RowGroup], second: Sequence[RowGroup]
+) -> list[str]:
+    """The rows of a table that no pair holds, with the side that has them."""
+    paired = {id(group) for pair in pairs for group in (pair.first, pair.second)}
+    return [
+        f"{' · '.join(table)} / {row_label(group)}: only in {side}"
+        for side, rows in (("A", first), ("B", second))
+        for group in rows
+        if id(group) not in paired
+    ]
 
 
 def _matching(

@@ -87,6 +87,7 @@ def _within(first: str, second: str, folder: Path) -> Sides:
             raise UsageError(f"'{first}' and '{second}' are the same commit, {revisions[0][:12]}")
         a, b = (results_at(revision, folder) for revision in revisions if revision)
         return _two_results("revisions", str(folder), (first, a), (second, b))
+    _refuse_failed(first, second, results, methods)
     raise _unrecognised(first, second, folder, methods, commits)
 
 
@@ -119,6 +120,18 @@ def _of_commit(results: Results, prefix: str, commits: Collection[str]) -> Resul
             hint="Give more of the hash.",
         )
     return Results(tuple(r for r in results if r.provenance.commit == found[0]))
+
+
+def _refuse_failed(first: str, second: str, results: Results, methods: Collection[str]) -> None:
+    """A method without a record may still be known, for having failed."""
+    for name in (first, second):
+        method = name.rpartition("@")[0] or name
+        failures = [failure for failure in results.failures if failure.distiller == method]
+        if failures and not is_method(name, methods):
+            raise UsageError(
+                f"every run of '{method}' failed",
+                hint=f"The first: {failures[0].error}: {failures[0].message}",
+            )
 
 
 def _unrecognised(

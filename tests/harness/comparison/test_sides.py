@@ -81,6 +81,20 @@ class TestMethods:
         assert labels(compare("dilm", "b", folder=folder)) == ["dilm – b @ 10/class"]
         assert labels(compare("dilm:small", "b", folder=folder)) == ["dilm:small – b @ 10/class"]
 
+    def test_rows_that_only_one_of_them_has_are_named(self, write: Any, draw: Any) -> None:
+        records = [
+            *draw("a", 0.6, budget="10/class"),
+            *draw("a", 0.7, budget="20/class"),
+            *draw("b", 0.5, budget="10/class"),
+            *draw("b", 0.5, task="qqp"),
+        ]
+        folder = write("r", records)
+        assert compare("a", "b", folder=folder).left_out == (
+            "qqp · bert:minilm · classification / b @ 10/class: only in B",
+            "sst2 · bert:minilm · classification / a @ 20/class: only in A",
+        )
+        assert compare("a@10/class", "b", folder=folder).left_out == ()
+
     def test_the_same_row_twice_is_refused(self, write: Any, draw: Any) -> None:
         with pytest.raises(UsageError, match="are the same row"):
             compare("a", "a@10/class", folder=write("r", draw("a", 0.6)))
@@ -257,6 +271,17 @@ class TestUnknown:
             compare("random", "herdin@10/class", folder=folder)
         assert "Did you mean herding?" in raised.value.hint
         assert "Commits of its records: 0123456789ab" in raised.value.hint
+
+    def test_a_method_that_always_failed_is_said_to_have_failed(
+        self, write: Any, draw: Any, make_record: Any
+    ) -> None:
+        folder = write("r", draw("herding", 0.6))
+        failure = make_record.failure("dilm")
+        (folder / "failures").mkdir()
+        (folder / f"failures/{failure.key}.json").write_bytes(failure.to_json())
+        with pytest.raises(UsageError, match="every run of 'dilm' failed") as raised:
+            compare("herding", "dilm@10/class", folder=folder)
+        assert "ContractError: it broke" in raised.value.hint
 
     def test_two_kinds_are_told_apart(self, write: Any, draw: Any) -> None:
         folder = write("r", draw("herding", 0.6))
