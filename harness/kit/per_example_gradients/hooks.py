@@ -18,7 +18,7 @@ from harness.kit.per_example_gradients.backend import Batch, PerExampleGradients
 from harness.kit.per_example_gradients.layout import ParameterLayout
 from harness.kit.per_example_gradients.rules import Call, Factor, Rule, rule_for
 
-_VERIFIED = 1e-3
+_TOLERANCE = {torch.bfloat16: 5e-2, torch.float16: 5e-2}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,13 @@ class _Recorder:
 
     def _hook(self, layer: _Layer) -> Any:
         def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            inputs = args[0] if args else next(iter(kwargs.values()))
+            given = [*args, *kwargs.values()]
+            if len(given) != 1:
+                raise UsageError(
+                    f"'{layer.name}' is called with {len(given)} arguments, its rule knows one",
+                    hint="Freeze it, or use the loop or vmap.",
+                )
+            inputs = given[0]
             if not out.requires_grad:
                 raise UsageError(
                     f"'{layer.name}' is called without a graph, as re-entrant gradient"
@@ -199,7 +205,8 @@ def _verify(
         found = weights.to(factors.dtype) @ block.values
         wanted = torch.zeros_like(found) if expected is None else expected.to(found).reshape(-1)
         scale = torch.maximum(wanted.norm(), found.norm())
-        if (found - wanted).norm() > _VERIFIED * scale:
+        tolerance = _TOLERANCE.get(parameters[slot.name].dtype, 1e-3)
+        if (found - wanted).norm() > tolerance * scale:
             raise _used_elsewhere(slot.name)
 
 

@@ -179,6 +179,12 @@ class TestBackendsAgree:
         others = rows.batch([0, 2, 3], PAD, "cpu")
         assert_rows_close(found[[0, 2, 3]], gradients("loop", model, others))
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_hooks_verify_themselves_on_a_whole_model(self, dtype: torch.dtype) -> None:
+        model, batch = make_model("llama, tied head", dtype), everything(make_rows())
+        verified = gradients("hooks", model, batch, verify=True)
+        assert torch.equal(verified, gradients("hooks", model, batch))
+
     def test_vmap_in_chunks_is_vmap_at_once(self) -> None:
         model, batch = make_model("llama with LoRA"), everything(make_rows())
         chunked = gradients("vmap", model, batch, chunk=3)

@@ -158,6 +158,15 @@ class TestRefuses:
         with pytest.raises(HarnessError, match="first dimension is not the batch"):
             hooks(model, verify=True).matrix(batch(3, 3, 4))
 
+    def test_a_norm_that_reads_more_than_one_tensor(self) -> None:
+        class GateRMSNorm(nn.RMSNorm):
+            def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+                return super().forward(x * gate)
+
+        model = net(lambda m, x: m.a(x, gate=x), a=GateRMSNorm(4))
+        with pytest.raises(UsageError, match="'a' is called with 2 arguments"):
+            hooks(model).matrix(batch(5, 3, 4))
+
     def test_an_input_changed_in_place_after_it_was_read(self) -> None:
         def forward(m: Net, x: Tensor) -> Tensor:
             y = x.clone()
