@@ -89,14 +89,13 @@ class Bench:
 
     def _dense(self, rows: Tensor, outputs: int) -> Tensor:
         """A product with random signs, 128 outputs at a time, each block from its own seed."""
+        signs = torch.empty(self.layout.size, SIGN_BLOCK, device=self.device)
         parts = []
         for start in range(0, outputs, SIGN_BLOCK):
-            width = min(SIGN_BLOCK, outputs - start)
             generator = torch.Generator(self.device).manual_seed(start)
-            signs = torch.empty(self.layout.size, width, device=self.device)
             signs.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
             parts.append(rows @ signs)
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1)[:, :outputs]
 
     def _groups(self, batch: int) -> list[np.ndarray]:
         return length_groups(
