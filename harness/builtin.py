@@ -27,4 +27,5 @@ def harness_register_leaderboard_formats(register: Register) -> None:
     register("markdown", "harness.leaderboard.markdown:Markdown", summary="for a README")
     register("latex", "harness.leaderboard.latex:Latex", summary="booktabs tables for a paper")
     register("csv", "harness.leaderboard.delimited:Csv", summary="one line a row")
+    register("html", "harness.leaderboard.page.document:Html", summary="one interactive page")
     register("json", "harness.leaderboard.json_format:Json", summary="for programs")

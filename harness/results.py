@@ -167,6 +167,7 @@ class Results:
         allow_mixed: bool = False,
         baseline: str = "random",
         reference: str = "full",
+        metric: str = "",
     ) -> Board:
         """The leaderboard of these records; see `harness.leaderboard.board.build_board`."""
         from harness.leaderboard.board import build_board
@@ -177,6 +178,7 @@ class Results:
             allow_mixed=allow_mixed,
             baseline=baseline,
             reference=reference,
+            metric=metric,
         )
 
 

@@ -11,6 +11,7 @@ from harness.cli.compare import compare
 from harness.cli.console import warn, warn_of_broken
 from harness.cli.inspecting import doctor, ls, plugins, show
 from harness.cli.leaderboard import leaderboard
+from harness.cli.plot import plot
 from harness.cli.results import results
 from harness.cli.running import bench, distill, plan
 from harness.plugins import PluginHost
@@ -30,7 +31,7 @@ def make_app(host: PluginHost) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for command in (bench, plan, distill, ls, show, leaderboard, compare, plugins, doctor):
+    for command in (bench, plan, distill, ls, show, leaderboard, plot, compare, plugins, doctor):
         app.command()(command)
     app.add_typer(results)
     host.gather("harness_register_commands", warn, app=app)

@@ -22,9 +22,9 @@ def leaderboard(
         list[Path] | None,
         typer.Argument(metavar="[FOLDER]...", help="Results folders. [runs/quickstart]"),
     ] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json")] = (
-        "terminal"
-    ),
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="One of `harness ls format`.")
+    ] = "terminal",
     out: Annotated[Path | None, typer.Option("--out", help="Write to a file.")] = None,
     check: Annotated[
         Path | None, typer.Option("--check", help="Fail when this file differs from the board.")
@@ -34,6 +34,12 @@ def leaderboard(
     ] = True,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Mix protocols and versions, and say so.")
+    ] = False,
+    metric: Annotated[
+        str, typer.Option("--metric", help="Rank by this one instead of the task's main metric.")
+    ] = "",
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Write the HTML page and show it in the browser.")
     ] = False,
     plugin: Annotated[
         list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
@@ -50,13 +56,13 @@ def leaderboard(
     results = load_results(*(folders or [DEFAULT_FOLDER]))
     for text in (*(problem.reason for problem in results.problems), *results.notes):
         warn(text)
-    board = results.board(allow_mixed=allow_mixed)
-    if check is not None:
+    board = results.board(allow_mixed=allow_mixed, metric=metric)
+    if open_page:
+        _open(host, board, out)
+    elif check is not None:
         _check(host, board, check, format, cost=cost)
     elif out is not None:
-        from harness.store import write_atomic
-
-        write_atomic(out, render(host, board, format, cost=cost).encode())
+        _write(out, render(host, board, format, cost=cost))
     else:
         print_board(host, board, format, cost=cost)
 
@@ -85,6 +91,27 @@ def print_board(host: PluginHost, board: Board, format: str, *, cost: bool = Tru
 
 def _with_plugin_columns(host: PluginHost, board: Board) -> Board:
     return board.with_columns(host.gather("harness_leaderboard_columns", warn, board=board))
+
+
+def _open(host: PluginHost, board: Board, out: Path | None) -> None:
+    import tempfile
+    import webbrowser
+
+    page = out or Path(tempfile.mkdtemp(prefix="harness-")) / "leaderboard.html"
+    _write(page, render(host, board, "html"))
+    log_console().print(f"wrote {page}", markup=False, highlight=False)
+    if not webbrowser.open(page.resolve().as_uri()):
+        warn(f"no browser could be started; open {page} yourself")
+
+
+def _write(path: Path, text: str) -> None:
+    from harness.errors import UsageError
+    from harness.store import write_atomic
+
+    try:
+        write_atomic(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
 
 
 def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:

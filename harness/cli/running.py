@@ -55,9 +55,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="HARNESS_DATA", help="Folder with one folder a task."),
 ]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Results folder. [runs/SUITE]")
-]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Results folder. [runs/SUITE]")]
 Plugin = Annotated[
     list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
 ]

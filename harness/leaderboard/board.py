@@ -18,9 +18,39 @@ from harness.results import Results
 
 
 @dataclass(frozen=True)
+class Making:
+    """What a board was made from and how: see `build_board`."""
+
+    results: Results
+    expected: tuple[SeedPair, ...]
+    allow_mixed: bool
+    baseline: str
+    reference: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that every record of some table has, the main ones first."""
+        shared = {name for record in self.results for name in record.metrics}
+        main = {record.main for record in self.results}
+        return tuple(sorted(shared, key=lambda name: (name not in main, name)))
+
+    def board(self, metric: str) -> Board:
+        """The board of the same records under another metric."""
+        return build_board(
+            self.results,
+            expected=self.expected,
+            allow_mixed=self.allow_mixed,
+            baseline=self.baseline,
+            reference=self.reference,
+            metric=metric,
+        )
+
+
+@dataclass(frozen=True)
 class Board:
     """Tables, what they say together, and the facts that hold for all of them.
 
+    made: the records behind it, for formats that show more than the tables.
     extra_columns: title -> row label -> text, as plugins add them; a row label is `dilm @
     10/class` for that row of every table, or `TABLE TITLE / dilm @ 10/class` for one.
     """
@@ -29,6 +59,7 @@ class Board:
     facts: tuple[Fact, ...]
     rankings: tuple[Ranking, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    made: Making | None = field(default=None, compare=False)
     extra_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def with_columns(self, answers: Iterable[Any]) -> Board:
@@ -98,6 +129,7 @@ def build_board(
         board_facts(results, groups),
         rankings=rankings(tables),
         transfers=transfers(tables, records),
+        made=Making(results, tuple(expected), allow_mixed, baseline, reference),
     )
 
 

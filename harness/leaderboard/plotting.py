@@ -1,0 +1,86 @@
+"""The board's charts as files: SVG, PNG or PDF, drawn without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError, unknown_name
+from harness.leaderboard.board import Board
+from harness.leaderboard.charts import KINDS, Spec, colours, heat_map, neutral_methods, points
+from harness.leaderboard.page.document import VEGA_LITE, vl_convert
+from harness.leaderboard.rank_chart import critical_difference
+
+PLOTS = (*KINDS, "heatmap", "ranks")
+"""The charts by name: of one table, of methods and students or tasks, of average ranks."""
+FILE_KINDS = ("svg", "png", "pdf")
+_PNG_SCALE = 2.0
+
+
+def plot(board: Board, kind: str) -> Spec:
+    """One chart of a board as a Vega-Lite document that carries its data.
+
+    Raises:
+        UsageError: an unknown chart, one that the records do not suffice for, or several tables
+            where the chart can show one.
+    """
+    if kind not in PLOTS:
+        raise unknown_name("plot", kind, PLOTS)
+    if kind == "ranks":
+        return _ranks(board)
+    data = points(board)
+    if not data:
+        raise UsageError("no row of this board is complete, so there is nothing to draw")
+    if kind == "heatmap":
+        across = "student" if len({point["student"] for point in data}) > 1 else "task"
+        return heat_map(data, across)
+    if len(board.tables) > 1:
+        titles = "; ".join(table.title for table in board.tables)
+        raise UsageError(
+            f"the plot '{kind}' shows one table, these records make {len(board.tables)}: {titles}",
+            hint="Choose with --task, --student or --evaluator.",
+        )
+    palette = colours({p["method"] for p in data}, neutral=neutral_methods(board))
+    return KINDS[kind](data, palette)
+
+
+def draw(spec: Spec, path: Path) -> None:
+    """Writes a chart in the format that the file's ending names.
+
+    Raises:
+        UsageError: an ending that is none of svg, png and pdf.
+        MissingDependencyError: the extra `plots` is not installed.
+    """
+    from harness.store import write_atomic
+
+    ending = path.suffix.lstrip(".").lower()
+    if ending not in FILE_KINDS:
+        raise UsageError(
+            f"'{path.name}' should end in one of {', '.join(FILE_KINDS)}",
+            hint="The ending chooses the format.",
+        )
+    convert = vl_convert()
+    drawers: dict[str, Callable[[], Any]] = {
+        "svg": lambda: convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
+        "png": lambda: convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=_PNG_SCALE),
+        "pdf": lambda: convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
+    }
+    try:
+        write_atomic(path, drawers[ending]())
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
+
+
+def _ranks(board: Board) -> Spec:
+    if not board.rankings:
+        raise UsageError(
+            "average ranks need two tasks and three methods that are complete on all of them"
+        )
+    if len(board.rankings) > 1:
+        titles = "; ".join(ranking.title for ranking in board.rankings)
+        raise UsageError(
+            f"there are {len(board.rankings)} rankings: {titles}",
+            hint="Choose with --student, --evaluator or --budget.",
+        )
+    return critical_difference(board.rankings[0])
