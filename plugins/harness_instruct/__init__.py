@@ -9,6 +9,7 @@ HARNESS_API = 1
 
 _TASKS = "harness_instruct.tasks"
 _FILES = "harness_instruct.files"
+_STUDENTS = "harness_instruct.students"
 
 
 @hookimpl
@@ -44,4 +45,63 @@ def harness_register_tasks(register: Register) -> None:
         summary="any instruction data set of the hub: instruct-hf:OWNER/NAME",
         version="1",
         argument="dataset",
+    )
+
+
+@hookimpl
+def harness_register_students(register: Register) -> None:
+    register(
+        "smollm2",
+        f"{_STUDENTS}:SmolLM2",
+        summary="SmolLM2, also as a 4-bit file that comes by pip",
+        version="1",
+        argument="variant",
+        variants=("135m", "135m-instruct", "135m-gguf"),
+    )
+    register(
+        "opt",
+        f"{_STUDENTS}:Opt",
+        summary="OPT, and a tiny random one",
+        version="1",
+        argument="variant",
+        variants=("125m", "tiny"),
+    )
+    register(
+        "llama",
+        f"{_STUDENTS}:Llama",
+        summary="Llama, and a tiny random one",
+        version="1",
+        argument="variant",
+        variants=("1b", "7b", "tiny"),
+    )
+    register(
+        "gpt2",
+        f"{_STUDENTS}:Gpt2",
+        summary="GPT-2, and a tiny random one",
+        version="1",
+        argument="variant",
+        variants=("base", "tiny"),
+    )
+    register(
+        "pythia",
+        f"{_STUDENTS}:Pythia",
+        summary="Pythia",
+        version="1",
+        argument="variant",
+        variants=("70m", "160m"),
+    )
+    register(
+        "qwen",
+        f"{_STUDENTS}:Qwen",
+        summary="Qwen 2.5",
+        version="1",
+        argument="variant",
+        variants=("0.5b",),
+    )
+    register(
+        "hf-lm",
+        f"{_STUDENTS}:AnyCausalLM",
+        summary="any causal language model of transformers: hf-lm:MODEL_ID or hf-lm:FOLDER",
+        version="1",
+        argument="model",
     )
