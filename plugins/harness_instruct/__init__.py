@@ -10,6 +10,7 @@ HARNESS_API = 1
 _TASKS = "harness_instruct.tasks"
 _FILES = "harness_instruct.files"
 _STUDENTS = "harness_instruct.students"
+_EVALUATORS = "harness_instruct.evaluators"
 
 
 @hookimpl
@@ -104,4 +105,20 @@ def harness_register_students(register: Register) -> None:
         summary="any causal language model of transformers: hf-lm:MODEL_ID or hf-lm:FOLDER",
         version="1",
         argument="model",
+    )
+
+
+@hookimpl
+def harness_register_evaluators(register: Register) -> None:
+    register(
+        "multiple-choice",
+        f"{_EVALUATORS}:MultipleChoice",
+        summary="accuracy of the most probable choice, plain and by length, as lm-eval defines it",
+        version="1",
+    )
+    register(
+        "completion",
+        f"{_EVALUATORS}:CompletionLikelihood",
+        summary="how probable the right completions are, for tasks without choices",
+        version="1",
     )

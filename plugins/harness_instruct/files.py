@@ -23,7 +23,7 @@ from harness_instruct.instructions import (
 )
 from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
 from harness_instruct.splits import make_splits
-from harness_instruct.tasks import joint_source
+from harness_instruct.tasks import joint_source, require_limit
 from harness_instruct.templates import Template
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class TableTask:
     pool: `self`, `p3` or a file, see the task `arc-easy`.
     validation, test: a file or split of its own; carved from the rest by hash when empty, with
     the shares `validation_share` and `test_share` of the rows.
+    limit: rows kept of validation and of test, chosen by hash; all when 0.
     """
 
     template: str = "{prompt} "
@@ -57,8 +58,10 @@ class TableTask:
     test: str = ""
     validation_share: float = 0.1
     test_share: float = 0.1
+    limit: int = 0
 
     def __post_init__(self) -> None:
+        require_limit(self.limit)
         for text in (self.template, self.completion):
             Template(text)
         for name in ("validation_share", "test_share"):
@@ -85,6 +88,7 @@ class TableTask:
             validation_rows=lambda available: round(available * self.validation_share),
             test_rows=lambda available: round(available * self.test_share),
             pool=None if elsewhere is None else elsewhere.rows,
+            limit=self.limit,
         )
         scoring = (
             *((CHOICES, ANSWER) if self.choices else ()),

@@ -35,6 +35,7 @@ def make_splits(
     validation_rows: Callable[[int], int],
     test_rows: Callable[[int], int],
     pool: Rows | None = None,
+    limit: int = 0,
 ) -> InstructionSplits:
     """Carves what is not given from train, puts `pool` in its place, and removes overlaps.
 
@@ -44,6 +45,8 @@ def make_splits(
         train: rows of the target's own; what validation and test are carved from.
         validation_rows, test_rows: rows to carve for a number of rows to carve from.
         pool: rows from elsewhere that become the train split; None takes what is left of train.
+        limit: rows kept of validation and of test, chosen by hash; all when 0. Rows left out are
+            nowhere else.
 
     Raises:
         UsageError: nothing is left of a split.
@@ -67,6 +70,9 @@ def make_splits(
         train = _once(_written(pool, "pool", notes), "pool", notes)
         for name, rows in (("test", test), ("validation", validation)):
             train = _apart(train, rows, "pool", name, notes)
+    if limit:
+        validation = _limited(validation, limit, "validation", notes)
+        test = _limited(test, limit, "test", notes)
     for name, rows in (("train", train), ("validation", validation), ("test", test)):
         if not rows:
             raise UsageError(f"no rows are left for {name}")
@@ -82,6 +88,14 @@ def carve(rows: Rows, size: int) -> tuple[Rows, Rows]:
     chosen = set(order[: max(size, 1)])
     held_out = [row for row in rows if row.content in chosen]
     return held_out, [row for row in rows if row.content not in chosen]
+
+
+def _limited(rows: Rows, limit: int, name: str, notes: list[str]) -> Rows:
+    """At most `limit` rows, those whose prompts have the smallest hashes, in their order."""
+    order = sorted(range(len(rows)), key=lambda n: (*_hash(rows[n].content), n))
+    kept = [rows[n] for n in sorted(order[:limit])]
+    _note(notes, len(rows) - len(kept), f"{name}: {{}} rows left out by the limit")
+    return kept
 
 
 def _written(rows: Rows, name: str, notes: list[str]) -> Rows:

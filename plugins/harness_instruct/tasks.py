@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.errors import UsageError
 from harness.sources import DataLocator, Found, HubDataset
 from harness.types import DataSource, TaskData
 from harness_instruct.instructions import ANSWER, CHOICES, SUBTASK, Instruction, instruction_table
@@ -29,6 +30,7 @@ class ChoiceTask:
     template: of the questions, with the fields question, options (`A. ...` lines) and subject.
     letters: the completion is the letter of the right choice instead of its text.
     pool_template: of a pool's prompts. metric: what ranks, see the evaluator `multiple-choice`.
+    limit: rows kept of validation and of test, chosen by hash; all when 0.
     """
 
     pool: str = OWN
@@ -36,6 +38,7 @@ class ChoiceTask:
     letters: bool = False
     pool_template: str = POOL_TEMPLATE
     metric: Literal["acc", "acc_norm", "acc_bytes"] = "acc_norm"
+    limit: int = 0
 
     name: ClassVar[str]
     hub: ClassVar[HubDataset]
@@ -47,6 +50,7 @@ class ChoiceTask:
 
     def __post_init__(self) -> None:
         Template(self.template).check(QUESTION_FIELDS, "a question")
+        require_limit(self.limit)
 
     def load(self, locator: DataLocator) -> TaskData:
         """Finds, cleans and splits the rows.
@@ -69,6 +73,7 @@ class ChoiceTask:
             ),
             test_rows=lambda available: 0,
             pool=None if elsewhere is None else elsewhere.rows,
+            limit=self.limit,
         )
         return TaskData(
             name=self.name,
@@ -136,6 +141,12 @@ class Mmlu(ChoiceTask):
     own = "auxiliary_train"
     target = "dev"
     scoring = (CHOICES, ANSWER, SUBTASK)
+
+
+def require_limit(limit: int) -> None:
+    """Raises UsageError for a limit that is no number of rows."""
+    if limit < 0:
+        raise UsageError(f"limit = {limit} should be a number of rows, or 0 for all")
 
 
 def joint_source(target: DataSource, pool: DataSource | None) -> DataSource:

@@ -130,6 +130,20 @@ def test_a_damaged_question_is_named(
         ArcEasy().load(locator)
 
 
+def test_a_limit_keeps_some_of_the_target_and_none_of_it_elsewhere(locator: DataLocator) -> None:
+    whole, some = ArcEasy().load(locator), ArcEasy(limit=2).load(locator)
+    assert (len(some.validation), len(some.test)) == (2, 2)
+    assert some.train[:] == whole.train[:]
+    for split in ("validation", "test"):
+        asked = whole.split(split)["prompt"][:]  # type: ignore[arg-type]
+        kept = some.split(split)["prompt"][:]  # type: ignore[arg-type]
+        assert [prompt for prompt in asked if prompt in kept] == kept
+    assert "test: 4 rows left out by the limit" in some.notes
+    assert ArcEasy(limit=100).load(locator).test[:] == whole.test[:]
+    with pytest.raises(UsageError, match="limit = -1"):
+        ArcEasy(limit=-1)
+
+
 def test_a_pool_can_be_a_file(locator: DataLocator, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     write(path, [{"prompt": "Greet", "completion": "hello"}])
