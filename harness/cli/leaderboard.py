@@ -99,7 +99,6 @@ def _open(host: PluginHost, board: Board, out: Path | None) -> None:
 
     page = out or Path(tempfile.mkdtemp(prefix="harness-")) / "leaderboard.html"
     _write(page, render(host, board, "html"))
-    log_console().print(f"wrote {page}", markup=False, highlight=False)
     if not webbrowser.open(page.resolve().as_uri()):
         warn(f"no browser could be started; open {page} yourself")
 
@@ -112,6 +111,7 @@ def _write(path: Path, text: str) -> None:
         write_atomic(path, text.encode())
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
+    log_console().print(f"wrote {path}", markup=False, highlight=False)
 
 
 def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:
