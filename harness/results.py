@@ -123,10 +123,8 @@ class Results:
             UsageError: none of these records and failures has one of the names; the message
                 suggests close ones.
         """
-        by_label = {
-            "task": task, "distiller": distiller, "student": student, "evaluator": evaluator,
-            "budget": budget,
-        }  # fmt: skip
+        by_label = {"task": task, "distiller": distiller, "student": student,
+                    "evaluator": evaluator, "budget": budget}  # fmt: skip
         wanted = {name: _choices(names) for name, names in by_label.items()}
         suites = {"suite": _choices(suite)}
         for name, choices in {**wanted, **suites}.items():
@@ -151,7 +149,7 @@ class Results:
             labels |= {_FAILURE_LABELS[field](failure) for failure in self.failures}
         known = {name for label in labels for name in _names_of(label)}
         for choice in choices if known else ():
-            if choice not in known:
+            if choice not in known and (field, choice) != _REFERENCE_BUDGET:
                 raise unknown_name(field, choice, known)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -271,6 +269,8 @@ _FAILURE_LABELS: Mapping[str, Callable[[Failure], str]] = {
     "evaluator": lambda failure: failure.evaluator,
     "budget": lambda failure: failure.budget,
 }
+_REFERENCE_BUDGET = ("budget", "100%")
+"""Asking for the row on the whole train split too is no mistake where there is none."""
 D = TypeVar("D", Record, Failure)
 
 

@@ -259,6 +259,7 @@ class TestSelecting:
             ({"budget": "5/class"}, 1),
             ({"suite": "glue"}, 1),
             ({"suite": ()}, 3),
+            ({"budget": ["5/class", "100%"]}, 1),
         ],
     )
     def test_every_given_field_must_match(
