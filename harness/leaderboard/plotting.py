@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, unknown_name
 from harness.leaderboard.board import Board
-from harness.leaderboard.charts import KINDS, Spec, colours, heat_map, neutral_methods, points
+from harness.leaderboard.charts import (
+    KINDS,
+    Point,
+    Spec,
+    colours,
+    heat_map,
+    neutral_methods,
+    points,
+)
 from harness.leaderboard.page.document import VEGA_LITE, vl_convert
 from harness.leaderboard.rank_chart import critical_difference
 
@@ -33,8 +41,7 @@ def plot(board: Board, kind: str) -> Spec:
     if not data:
         raise UsageError("no row of this board is complete, so there is nothing to draw")
     if kind == "heatmap":
-        across = "student" if len({point["student"] for point in data}) > 1 else "task"
-        return heat_map(data, across)
+        return heat_map(data, _across(data))
     if len(board.tables) > 1:
         titles = "; ".join(table.title for table in board.tables)
         raise UsageError(
@@ -70,6 +77,18 @@ def draw(spec: Spec, path: Path) -> None:
         write_atomic(path, drawers[ending]())
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
+
+
+def _across(data: Sequence[Point]) -> str:
+    """What the columns of a heat map are: students of one task, or tasks with one student."""
+    students, tasks = ({point[name] for point in data} for name in ("student", "task"))
+    if len(students) > 1 and len(tasks) > 1:
+        raise UsageError(
+            f"a heat map shows one task or one student, these records have {len(tasks)} tasks and"
+            f" {len(students)} students",
+            hint="Choose with --task or --student.",
+        )
+    return "student" if len(students) > 1 else "task"
 
 
 def _ranks(board: Board) -> Spec:

@@ -17,6 +17,7 @@ class Summary:
     title: str
     columns: tuple[Column, ...]
     note: str
+    about: Ranking | Transfer
 
 
 def summaries(board: Board) -> list[Summary]:
@@ -39,6 +40,7 @@ def _ranking(ranking: Ranking) -> Summary:
         f"tasks {', '.join(ranking.tasks)}; Friedman p = {result.p_value:.3f}; critical difference"
         f" {result.critical_difference:.2f} (Nemenyi, 95 %); no evidence of a difference within:"
         f" {'; '.join(groups) or 'no group'}{left_out if ranking.left_out else ''}",
+        ranking,
     )
 
 
@@ -63,6 +65,7 @@ def _transfer(transfer: Transfer) -> Summary:
         ),
         "a student is held out when no distiller of this board names it, as its proxy or otherwise;"
         " a mean over held-out students needs all of them",
+        transfer,
     )
 
 

@@ -137,23 +137,25 @@ function chartConfig() {
     font: "system-ui, sans-serif",
     view: { stroke: colour("--line") },
     axis: { ...labels, gridColor: colour("--line"), domainColor: colour("--muted"), tickColor: colour("--muted") },
-    legend: { ...labels, orient: "bottom", columns: 4, symbolBaseFillColor: colour("--muted"), symbolBaseStrokeColor: colour("--muted") },
+    legend: { ...labels, orient: "bottom", columns: 3, symbolBaseFillColor: colour("--muted"), symbolBaseStrokeColor: colour("--muted") },
     title: { color: colour("--text") },
     text: { color: colour("--text") },
   };
 }
 
-function embed(target, spec, width) {
-  const sized = width ? { ...spec, width } : spec;
+// A layered chart takes the width of its place; a heat map and a facet have their own.
+function embed(target, spec) {
+  const fits = spec.layer !== undefined && typeof spec.width !== "object";
+  const sized = fits ? { ...spec, width: "container", autosize: { type: "fit-x", contains: "padding" } } : spec;
   const options = { actions: false, renderer: "svg", config: chartConfig(), logLevel: ERRORS_ONLY };
   window.vegaEmbed(target, sized, options).catch((error) => {
     target.textContent = `This chart could not be drawn: ${error.message}`;
   });
 }
 
-function figure(spec, caption, width) {
-  const target = make("div");
-  requestAnimationFrame(() => embed(target, spec, width));
+function figure(spec, caption) {
+  const target = make("div", { className: "chart" });
+  requestAnimationFrame(() => embed(target, spec));
   return make("figure", {}, target, make("figcaption", { textContent: caption }));
 }
 
@@ -163,25 +165,38 @@ function chartsOf(table, rows) {
     p.task === table.task && p.student === table.student && p.evaluator === table.evaluator && labels.has(p.label));
   const budgets = new Set(points.filter((p) => !p.reference).map((p) => p.budget));
   const kinds = budgets.size > 1 ? ["scores", "budget", "cost"] : ["scores", "cost"];
-  const wide = Math.min(520, document.documentElement.clientWidth - 100);
   const figures = points.length < 2 ? [] : kinds.map((kind) => {
     const spec = board.charts[chosen.metric][kind];
-    return figure({ ...spec, data: { name: "points", values: points } }, CAPTIONS[kind], Math.max(180, kind === "scores" ? wide - 130 : wide));
+    return figure({ ...spec, data: { name: "points", values: points } }, CAPTIONS[kind]);
   });
   return make("div", { className: "charts" }, ...figures);
 }
 
-function drawOverview() {
-  const students = unique(board.points[chosen.metric].map((p) => p.student));
-  const parts = board.summaries.map((summary) =>
-    [make("h2", { textContent: summary.title }), plainTable(summary.title, summary.columns, summary.rows, summary.note, "left")]).flat();
-  const ranks = board.rankings.map((spec) => figure(spec, "Bars join methods that do not differ."));
-  if (students.length > 1) {
-    const values = board.points[chosen.metric].filter((p) => !chosen.task || p.task === chosen.task);
+function summaryParts(summary) {
+  const table = plainTable(summary.title, summary.columns, summary.rows, summary.note, "left");
+  const { title, ...chart } = summary.chart ?? {};
+  const drawn = summary.chart === null ? [] : [figure(chart, "Average ranks; bars join methods that do not differ.")];
+  return make("details", { open: true }, make("summary", { textContent: summary.title }), table, ...drawn);
+}
+
+function studentMaps() {
+  const points = board.points[chosen.metric].filter((p) => (p.reference || !chosen.budget || p.budget === chosen.budget)
+    && (!chosen.task || p.task === chosen.task));
+  const tasks = unique(points.map((p) => p.task));
+  const students = new Set(points.map((p) => p.student));
+  return students.size < 2 ? [] : tasks.map((task) => {
+    const values = points.filter((p) => p.task === task);
     const spec = { ...board.charts[chosen.metric].students, data: { name: "points", values } };
-    ranks.push(figure(spec, "Score of each method with each student."));
-  }
-  byId("overview").replaceChildren(...parts, make("div", { className: "charts" }, ...ranks));
+    return figure(spec, `${task}: score of each method with each student.`);
+  });
+}
+
+function drawOverview() {
+  const wanted = board.summaries.filter((summary) =>
+    ["task", "student", "budget"].every((name) => !chosen[name] || !summary[name] || summary[name] === chosen[name]));
+  const heading = wanted.length === 0 ? [] : [make("h2", { textContent: "Over tasks and students" })];
+  const maps = make("div", { className: "charts" }, ...studentMaps());
+  byId("overview").replaceChildren(...heading, ...wanted.map(summaryParts), maps);
 }
 
 // ---- one cell -----------------------------------------------------------------------------

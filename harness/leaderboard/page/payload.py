@@ -10,6 +10,7 @@ from harness.leaderboard.charts import KINDS, Point, colours, heat_map, neutral_
 from harness.leaderboard.columns import columns_of, shown_facts, shown_notes
 from harness.leaderboard.escaping import printable
 from harness.leaderboard.grouping import group_tables
+from harness.leaderboard.overview import Ranking, Transfer
 from harness.leaderboard.rank_chart import critical_difference
 from harness.leaderboard.summaries import Summary, summaries
 from harness.leaderboard.table import Fact, Table
@@ -30,7 +31,6 @@ def payload(board: Board) -> Json:
         "runs": _runs(board),
         "charts": {metric: _charts(data, palette) for metric, data in drawn.items()},
         "points": drawn,
-        "rankings": [critical_difference(ranking) for ranking in board.rankings],
         "summaries": [_summary(summary) for summary in summaries(board)],
         "facts": _facts(board.facts),
     }
@@ -154,8 +154,14 @@ def _charts(data: Sequence[Point], palette: Mapping[str, str]) -> Json:
 
 
 def _summary(summary: Summary) -> Json:
+    about = summary.about
+    ranking = about if isinstance(about, Ranking) else None
     return {
         "title": summary.title,
+        "task": about.task if isinstance(about, Transfer) else "",
+        "student": ranking.student if ranking else "",
+        "budget": about.budget,
+        "chart": critical_difference(ranking) if ranking else None,
         "note": summary.note,
         "columns": [column.title for column in summary.columns],
         "rows": [list(line) for line in zip(*(c.cells for c in summary.columns), strict=True)],

@@ -89,6 +89,18 @@ def test_the_heat_map_takes_tasks_where_there_is_one_student(tasks: Board) -> No
     assert plot(tasks, "heatmap")["encoding"]["x"]["field"] == "task"
 
 
+def test_a_heat_map_of_many_tasks_and_many_students_needs_a_choice(make_record: Any) -> None:
+    board = board_of(
+        *(
+            make_record.seeds("dilm", [0.5, 0.6], task=task, student=student)
+            for task in ("sst2", "mnli")
+            for student in ("bert:minilm", "roberta")
+        )
+    )
+    with pytest.raises(UsageError, match="2 tasks and 2 students"):
+        plot(board, "heatmap")
+
+
 def test_several_tables_need_a_choice(tasks: Board) -> None:
     with pytest.raises(UsageError, match="shows one table"):
         plot(tasks, "cost")
