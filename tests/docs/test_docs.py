@@ -77,9 +77,12 @@ def test_a_command_of_the_pages_is_accepted(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("line", [c for c in harness_commands() if re.search("bench|distill ", c)])
-def test_a_command_of_the_pages_runs(line: str, command: Command, surroundings: Path) -> None:
+def test_a_command_of_the_pages_runs(
+    line: str, command: Command, surroundings: Path, data_dir: Path
+) -> None:
     (surroundings / "results").unlink()
-    done = command(*shlex.split(line)[1:], timeout=3600)
+    arguments = [str(data_dir) if a == "data" else a for a in shlex.split(line)[1:]]
+    done = command(*arguments, timeout=3600)
     assert done.returncode == 0, done.stderr
 
 
