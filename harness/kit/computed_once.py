@@ -1,0 +1,29 @@
+"""Results of a long phase kept as safetensors in a stage's folder, for a run that is killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+def computed_once(
+    path: Path, compute: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays at `path`, computed and written first if the file is not there.
+
+    The file appears whole or not at all.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    if not path.exists():
+        arrays = {name: np.ascontiguousarray(array) for name, array in compute().items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file(arrays, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    return load_file(path)
