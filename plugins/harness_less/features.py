@@ -1,0 +1,154 @@
+"""Gradients of single rows at a checkpoint, and what Adam would make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.kit.adam_direction import AdamState
+from harness.kit.batching import group_overhead, length_groups, token_limit
+from harness.kit.causal_lm import CausalLM
+from harness.kit.column_blocks import ColumnBlock, joined
+from harness.kit.labelled_rows import LabelledRows
+from harness.kit.language_model_loss import LanguageModelLoss
+from harness.kit.per_example_gradients.backend import PerExampleGradients
+from harness.kit.per_example_gradients.hooks import HookGradients
+from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.per_example_gradients.loop import LoopGradients
+from harness.kit.per_example_gradients.vmap import VmapGradients
+from harness_less.checkpoints import Checkpoint
+from harness_less.options import Backend, FeatureKind
+
+FINE, UNREADABLE, NOT_FINITE, ZERO = range(4)
+"""What may be wrong with a row."""
+
+_CPU_ROWS, _ACCELERATOR_ROWS = 16, 64
+_MATRIX_VALUES = 1 << 28
+
+
+@dataclass(frozen=True)
+class GradientSource:
+    """Gradients of rows of a split with respect to the adapters, at the weights that are loaded.
+
+    lm: in eval mode, dropout off; rows: any, in batches of similar length.
+    """
+
+    lm: CausalLM
+    layout: ParameterLayout
+    gradients: Backend = "hooks"
+
+    def backend(self, *, verify: bool = False) -> PerExampleGradients:
+        """verify: compare with autograd where that is possible."""
+        parts = (self.lm.model, LanguageModelLoss("mean"), self.layout)
+        if self.gradients == "hooks":
+            return HookGradients(*parts, verify=verify)
+        return VmapGradients(*parts) if self.gradients == "vmap" else LoopGradients(*parts)
+
+    def groups(self, rows: LabelledRows) -> list[np.ndarray]:
+        """Which rows are computed at once, so that a matrix of their gradients fits in memory."""
+        device = self.lm.device
+        most = _CPU_ROWS if device.type == "cpu" else _ACCELERATOR_ROWS
+        return length_groups(
+            rows.rows.lengths,
+            max(1, min(most, _MATRIX_VALUES // self.layout.size)),
+            overhead=group_overhead(device),
+            max_tokens=token_limit(device),
+        )
+
+    def batch(self, rows: LabelledRows, members: np.ndarray) -> dict[str, Tensor]:
+        return rows.batch(members, self.lm.pad_id, self.lm.device)
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """Features of training rows at one checkpoint: what they would change if trained on next.
+
+    state: Adam's memory at the checkpoint.
+    """
+
+    source: GradientSource
+    kind: FeatureKind
+    state: AdamState
+
+    @classmethod
+    def at(
+        cls, checkpoint: Checkpoint, source: GradientSource, kind: FeatureKind
+    ) -> TrainingFeatures:
+        """Loads the checkpoint's weights into the source's model."""
+        checkpoint.put_weights(source.lm.model, source.layout)
+        state = checkpoint.adam_state(source.layout, source.lm.device)
+        return cls(source, kind, state)
+
+    def blocks(
+        self, rows: LabelledRows, members: np.ndarray, health: Health
+    ) -> Iterator[ColumnBlock]:
+        """Columns of the features of some rows; their gradients are looked at in passing.
+
+        Under Adam the feature of a zero gradient is the memory's own step, so only the gradient
+        shows that there was nothing to learn.
+        """
+        gradients = self.source.backend().blocks(self.source.batch(rows, members))
+        for block in health.watch(gradients):
+            yield self._feature(block)
+
+    def matrix(self, rows: LabelledRows, members: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Features [b, P] and what is wrong with each gradient, [b]."""
+        health = Health()
+        values = joined(self.blocks(rows, members, health), self.source.layout.size)
+        return values, health.flaws()
+
+    def _feature(self, gradient: ColumnBlock) -> ColumnBlock:
+        if self.kind == "sgd":
+            return gradient
+        return self.state.direction(gradient, "adam" if self.kind == "adam" else "less")
+
+
+class Health:
+    """Finds rows that are not finite, or zero throughout, while their columns pass by."""
+
+    def __init__(self) -> None:
+        self._largest: Tensor | None = None
+
+    def watch(self, blocks: Iterable[ColumnBlock]) -> Iterator[ColumnBlock]:
+        for block in blocks:
+            own = block.values.abs().amax(1)
+            self._largest = own if self._largest is None else torch.maximum(self._largest, own)
+            yield block
+
+    def flaws(self) -> np.ndarray:
+        """[b] uint8: `FINE`, `NOT_FINITE` or `ZERO`; after all columns have passed."""
+        assert self._largest is not None
+        largest = self._largest.cpu().numpy()
+        flaws = np.full(len(largest), FINE, dtype=np.uint8)
+        flaws[largest == 0] = ZERO
+        flaws[~np.isfinite(largest)] = NOT_FINITE
+        return flaws
+
+
+def mean_pairwise_cosine(
+    features: TrainingFeatures, rows: LabelledRows, members: Sequence[int] | np.ndarray
+) -> float:
+    """How alike the features of some rows are: the mean of cos over all pairs; 0 for no pair."""
+    total = torch.zeros(features.source.layout.size, device=features.source.lm.device)
+    count = 0
+    chosen = np.asarray(members)
+    lengths = rows.rows.lengths[chosen]
+    most = max(1, min(_CPU_ROWS, _MATRIX_VALUES // features.source.layout.size))
+    for group in length_groups(lengths, most, overhead=0):
+        values, flaws = features.matrix(rows, chosen[group])
+        unit = unit_rows(values[torch.from_numpy(flaws == FINE)])
+        total += unit.sum(0)
+        count += len(unit)
+    if count < 2:
+        return 0.0
+    return float((total.double().square().sum() - count) / (count * (count - 1)))
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows of length 1; scaled by their largest value first, so that no square is lost."""
+    scaled = rows / rows.abs().amax(1, keepdim=True)
+    return scaled / scaled.norm(dim=1, keepdim=True)

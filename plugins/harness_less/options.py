@@ -1,0 +1,111 @@
+"""The options of LESS, with the published values as defaults, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from harness.errors import UsageError
+from harness.kit.influence import Aggregation, Reduction
+from harness.kit.lora import LoraOptions
+
+FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
+Backend = Literal["hooks", "vmap", "loop"]
+Projection = Literal["none", "rademacher", "sparse", "srht"]
+
+
+@dataclass(frozen=True)
+class WarmUpOptions:
+    """Of the short training run whose checkpoints the gradients are taken at.
+
+    proxy: the student that is warmed up; the suite's when empty.
+    fraction: of the pool's rows, drawn anew for each seed; epochs: each leaves one checkpoint.
+    batch_size, learning_rate, clip_norm: of AdamW without decay; the rate rises over the share
+    `warmup` of the steps and falls as a line.
+    max_length: tokens kept of a row, here and for gradients.
+    lora_rank, lora_alpha, lora_dropout, lora_targets: of the adapters, the only weights trained.
+    """
+
+    proxy: str = ""
+    fraction: float = 0.05
+    epochs: int = 4
+    batch_size: int = 128
+    learning_rate: float = 2e-5
+    warmup: float = 0.03
+    clip_norm: float = 1.0
+    max_length: int = 2048
+    lora_rank: int = 128
+    lora_alpha: int = 512
+    lora_dropout: float = 0.1
+    lora_targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _ = self.lora
+        for name in ("epochs", "batch_size", "max_length"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"less: {name} = {getattr(self, name)} should be 1 or more")
+        if not 0 < self.fraction <= 1:
+            raise UsageError(f"less: fraction = {self.fraction:g} should be in (0, 1]")
+        if not self.learning_rate > 0:
+            raise UsageError(f"less: learning_rate = {self.learning_rate:g} should be positive")
+        if not 0 <= self.warmup < 1:
+            raise UsageError(f"less: warmup = {self.warmup:g} should be in [0, 1)")
+
+    @property
+    def lora(self) -> LoraOptions:
+        return LoraOptions(self.lora_rank, self.lora_alpha, self.lora_dropout, self.lora_targets)
+
+    def warm_up_inputs(self) -> dict[str, Any]:
+        """The options that the checkpoints depend on."""
+        return {field.name: getattr(self, field.name) for field in fields(WarmUpOptions)}
+
+
+@dataclass(frozen=True)
+class LessOptions(WarmUpOptions):
+    """Of features, scores and selection.
+
+    features: of training rows: Adam's step (`adam`), the formula of the published code
+    (`adam_less_compat`), or the gradient (`sgd`). The target's are always gradients.
+    target_rows: of each subtask, drawn from validation for each seed; all when 0.
+    scoring: `exact` takes products with one direction a subtask; `store` keeps the features of
+    the pool, so that later targets need no gradients of it.
+    projection, dimensions, store_dtype: of stored features; projection `none` keeps all
+    coordinates, and float16 rows are scaled so that none is too small for it.
+    aggregation: a subtask's score is the mean of a row's cosines with its examples, as in the
+    published code, or the cosine with their mean.
+    checkpoint_weights: by the mean learning rate of a checkpoint's epoch, or all alike.
+    subtasks: a row's score is that of its best subtask, or the mean of all.
+    tokens: most tokens of all chosen rows together; 0 leaves the rows as the only limit.
+    gradients: how gradients of single examples are computed; all ways give the same.
+    """
+
+    features: FeatureKind = "adam"
+    target_rows: int = 32
+    scoring: Literal["exact", "store"] = "exact"
+    projection: Projection = "none"
+    dimensions: int = 8192
+    store_dtype: Literal["float16", "float32"] = "float16"
+    aggregation: Aggregation = "mean_of_cosines"
+    checkpoint_weights: Literal["lr", "uniform"] = "lr"
+    subtasks: Reduction = "max"
+    tokens: int = 0
+    gradients: Backend = "hooks"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("target_rows", "tokens"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"less: {name} = {getattr(self, name)} should be 0 or more")
+        if self.scoring == "exact" and self.projection != "none":
+            raise UsageError(
+                f"less: scoring 'exact' needs no projection, and '{self.projection}' was asked for",
+                hint="Set scoring to 'store', or projection to 'none'.",
+            )
+        if self.dimensions < 1:
+            raise UsageError(f"less: dimensions = {self.dimensions} should be 1 or more")
+
+    def score_inputs(self) -> dict[str, Any]:
+        """The options that the scores depend on."""
+        known = {field.name: getattr(self, field.name) for field in fields(LessOptions)}
+        del known["tokens"]
+        return known

@@ -1,0 +1,140 @@
+"""From a task to scored rows: read, warm up, look at the target, score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.context import StageContext
+from harness.kit.causal_lm import CausalLM
+from harness.kit.causal_student import build_proxy_lm
+from harness.kit.computed_once import computed_once
+from harness.kit.lora import add_lora
+from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.types import TaskData
+from harness_less.checkpoints import Checkpoint
+from harness_less.features import UNREADABLE, GradientSource, mean_pairwise_cosine
+from harness_less.options import LessOptions
+from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
+from harness_less.scores import Work, exact_scores
+from harness_less.stored_scores import stored_scores
+from harness_less.target_gradients import TargetGradients, usable_rows
+from harness_less.warm_up import WarmUp, checkpoints_of, warm_up_rows
+
+COSINE_ROWS = 64
+"""Rows whose features are compared pair by pair for the report."""
+
+
+def score_pool(
+    options: LessOptions, task: TaskData, inputs: Mapping[str, Any], context: StageContext
+) -> dict[str, np.ndarray]:
+    """Scores [n] of all train rows, -inf for those that must not be taken, with what was measured.
+
+    Args:
+        inputs: everything that the warm-up depends on.
+
+    Returns:
+        scores, lengths (tokens) and flaws of all rows [n], the warm-up's losses, and numbers for
+        the report, each an array of one.
+    """
+    lm = build_proxy_lm(options.proxy, task, context)
+    encoder = lm.encoder(options.max_length)
+    pool = read_pool(encoder, task, context)
+    target = read_target(encoder, task, options.target_rows, context)
+    lm.model = add_lora(lm.model, options.lora, context.seed_for("lora")).eval()
+    layout = ParameterLayout.of(lm.model)
+    checkpoints = warm_up(options, lm, layout, pool, inputs, context)
+    source = GradientSource(lm, layout, options.gradients)
+    flaws, zero_shares = examine_target(source, target, checkpoints, context)
+    work = Work(
+        options=options,
+        source=source,
+        pool=DistinctRows.of(pool),
+        target=target,
+        checkpoints=checkpoints,
+        usable=usable_rows(flaws, target.subtasks),
+        folder=context.workdir,
+        context=context,
+    )
+    exact = options.scoring == "exact"
+    scored = exact_scores(work) if exact else stored_scores(work, inputs)
+    place = work.pool.spread
+    return {
+        "scores": place(scored.scores, -np.inf),
+        "lengths": place(work.pool.encoded.rows.lengths, 0),
+        "flaws": place(scored.flaws, UNREADABLE).astype(np.uint8),
+        "losses": np.concatenate([checkpoint.losses for checkpoint in checkpoints]),
+        "zero_coordinates": zero_shares,
+        "mean_pairwise_cosine": np.array([likeness(work)]),
+        **counts(work, pool),
+    }
+
+
+def warm_up(
+    options: LessOptions,
+    lm: CausalLM,
+    layout: ParameterLayout,
+    pool: ReadableRows,
+    inputs: Mapping[str, Any],
+    context: StageContext,
+) -> list[Checkpoint]:
+    """The checkpoints of a run on a part of the pool, shared by all budgets and variants."""
+    rows = warm_up_rows(pool, options.fraction, context)
+    run = WarmUp(lm, layout, rows, options, context)
+    arrays = context.cache.arrays("less-warm-up", inputs, lambda: run.run(context.workdir))
+    return checkpoints_of(arrays, options.epochs)
+
+
+def examine_target(
+    source: GradientSource,
+    target: Target,
+    checkpoints: list[Checkpoint],
+    context: StageContext,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is wrong with each example at each checkpoint, [t, m], and zero coordinates, [t]."""
+
+    def look() -> dict[str, np.ndarray]:
+        found = []
+        shown = context.track(checkpoints, "looking at the target", total=len(checkpoints))
+        for checkpoint in shown:
+            checkpoint.put_weights(source.lm.model, source.layout)
+            found.append(TargetGradients(source, target).examine())
+        return {
+            "flaws": np.stack([flaws for flaws, _ in found]),
+            "zero_shares": np.array([share for _, share in found]),
+        }
+
+    arrays = computed_once(context.workdir / "target.safetensors", look)
+    return arrays["flaws"], arrays["zero_shares"]
+
+
+def likeness(work: Work) -> float:
+    """The mean pairwise cosine of some rows' features at the last checkpoint.
+
+    Adam's momentum is common to all rows, so these features are more alike than gradients are.
+    """
+
+    def look() -> dict[str, np.ndarray]:
+        generator = work.context.numpy_generator("less likeness")
+        members = generator.permutation(len(work.pool))[:COSINE_ROWS]
+        features = work.training(len(work.checkpoints) - 1)
+        value = mean_pairwise_cosine(features, work.pool.encoded, members)
+        return {"value": np.array([value])}
+
+    return float(computed_once(work.folder / "likeness.safetensors", look)["value"][0])
+
+
+def counts(work: Work, pool: ReadableRows) -> dict[str, np.ndarray]:
+    """Whole numbers for the report."""
+    values = {
+        "warm_up_rows": max(1, round(work.options.fraction * len(pool.encoded))),
+        "checkpoints": len(work.checkpoints),
+        "adapter_parameters": work.source.layout.size,
+        "target_rows": int(work.usable.sum()),
+        "subtasks": len(work.target.subtasks),
+        "excluded_target_rows": work.target.excluded + int((~work.usable).sum()),
+        "distinct_rows": len(work.pool),
+    }
+    return {name: np.array([value]) for name, value in values.items()}

@@ -1,0 +1,139 @@
+"""The short LoRA run on a part of the pool, one resumable epoch after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.context import StageContext
+from harness.errors import DivergenceError
+from harness.kit.causal_forward import CausalForward
+from harness.kit.causal_lm import CausalLM
+from harness.kit.causal_lm_training import accumulate_completion_gradient, take
+from harness.kit.computed_once import computed_once
+from harness.kit.labelled_rows import LabelledRows
+from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.training import build_optimizer, schedule
+from harness.randomness import seeded
+from harness.types import Recipe
+from harness_less.checkpoints import Checkpoint
+from harness_less.options import WarmUpOptions
+from harness_less.rows import ReadableRows
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A run on `rows`; an epoch depends on the checkpoint before it, its number and the seed.
+
+    lm: with adapters, the only weights that are trained.
+    """
+
+    lm: CausalLM
+    layout: ParameterLayout
+    rows: LabelledRows
+    options: WarmUpOptions
+    context: StageContext
+
+    def run(self, folder: Path) -> dict[str, np.ndarray]:
+        """The arrays of all checkpoints, `0/` before those of the first, and so on.
+
+        Epochs that an earlier attempt left in `folder` are not computed again.
+        """
+        found: dict[str, np.ndarray] = {}
+        start = Checkpoint.take(
+            self.lm.model, self.layout, self._optimizer(), np.zeros(0), np.zeros(0)
+        )
+        for epoch in range(self.options.epochs):
+            path = folder / f"warm-up-{epoch}.safetensors"
+            arrays = computed_once(path, partial(self._arrays, epoch, start))
+            start = Checkpoint.of_arrays(arrays)
+            found |= {f"{epoch}/{name}": array for name, array in arrays.items()}
+        return found
+
+    def epoch(self, number: int, start: Checkpoint) -> Checkpoint:
+        """Trains from `start` on every row once, the last batch as small as it must be.
+
+        Raises:
+            DivergenceError: the loss or the gradient stopped being finite.
+        """
+        lm, options = self.lm, self.options
+        optimizer = self._optimizer()
+        start.put_weights(lm.model, self.layout)
+        start.put_moments(optimizer, lm.model, self.layout)
+        shares = torch.ones(len(self.rows), device=lm.device)
+        forward = CausalForward(lm.model, self.rows.rows, lm.pad_id, lm.device)
+        order = self.context.numpy_generator("less order", number).permutation(len(self.rows))
+        batches = [
+            order[i : i + options.batch_size] for i in range(0, len(order), options.batch_size)
+        ]
+        rates = epoch_rates(len(batches), options)[number]
+        losses = np.empty(len(batches))
+        shown = self.context.track(batches, f"warm-up, epoch {number + 1}", total=len(batches))
+        lm.model.train()
+        with seeded(self.context.seed_for("less dropout", number)):
+            for step, batch in enumerate(shown):
+                loss = accumulate_completion_gradient(forward, self.rows, batch, shares)
+                losses[step] = float(loss)
+                self._update(optimizer, losses[step], rates[step], options.clip_norm)
+        lm.model.eval()
+        return Checkpoint.take(lm.model, self.layout, optimizer, rates, losses)
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        return build_optimizer(self.lm.model, self.options.learning_rate, weight_decay=0.0)
+
+    def _arrays(self, number: int, start: Checkpoint) -> dict[str, np.ndarray]:
+        return self.epoch(number, start).arrays()
+
+    def _update(
+        self, optimizer: torch.optim.AdamW, loss: float, rate: float, clip_norm: float
+    ) -> None:
+        parameters = list(self.layout.parameters(self.lm.model).values())
+        norm = nn.utils.clip_grad_norm_(parameters, clip_norm or float("inf"))
+        if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
+            raise DivergenceError(
+                f"the warm-up of less diverged with learning rate {rate:g}",
+                hint="Lower the option learning_rate of less.",
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def epoch_rates(steps: int, options: WarmUpOptions) -> list[np.ndarray]:
+    """The learning rate of every step, epoch by epoch, of `steps` steps each."""
+    recipe = Recipe(
+        steps=steps * options.epochs,
+        learning_rate=options.learning_rate,
+        schedule="linear",
+        warmup=options.warmup,
+    )
+    rates = np.array([recipe.learning_rate * schedule(s, recipe) for s in range(recipe.steps)])
+    return np.split(rates, options.epochs)
+
+
+def warm_up_rows(pool: ReadableRows, fraction: float, context: StageContext) -> LabelledRows:
+    """The share of the pool's readable rows that a seed draws, at least one."""
+    count = max(1, round(fraction * len(pool.encoded)))
+    generator = context.numpy_generator("less warm-up rows")
+    return take(pool.encoded, np.sort(generator.permutation(len(pool.encoded))[:count]))
+
+
+def checkpoints_of(arrays: Mapping[str, np.ndarray], epochs: int) -> list[Checkpoint]:
+    """What `WarmUp.run` gave."""
+    return [
+        Checkpoint.of_arrays(
+            {
+                name.removeprefix(f"{epoch}/"): array
+                for name, array in arrays.items()
+                if name.startswith(f"{epoch}/")
+            }
+        )
+        for epoch in range(epochs)
+    ]
