@@ -59,6 +59,8 @@ class StageContext:
     """One stage's seed, device and services.
 
     seed: of this stage; derive others from it with `seed_for`.
+    listed_seed: the distilling seed as the suite lists it, for what exists once for each seed;
+    everything random comes from `seed`. 0 outside distilling, and for a deterministic method.
     device: a torch device string, already resolved.
     workdir: a private folder that survives a kill and is found again by the same stage.
     curves: what the stage measured at every step, by name; see `keep_curve`.
@@ -71,6 +73,7 @@ class StageContext:
     cache: ArrayCache = field(default_factory=NoCache)
     student: Callable[[str], Student] = no_students
     curves: dict[str, Curve] = field(default_factory=dict)
+    listed_seed: int = 0
 
     def keep_curve(self, name: str, values: Sequence[float] | np.ndarray) -> None:
         """Puts one value for each step into the record, thinned; the last call with a name counts.

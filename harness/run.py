@@ -207,6 +207,8 @@ class Runner:
         # One set serves all seeds, so it may depend on none of them.
         seed = derive_seed("distill", *(() if component.deterministic else (cell.distill_seed,)))
         context = self._context(cell.distill_key, seed, arrays)
+        if not component.deterministic:
+            context = replace(context, listed_seed=cell.distill_seed)
         task = cell.task.data.sealed()
         with Meter(context.workdir, context.device) as meter, seeded(seed):
             data = cell.distiller.instance.distill(task, cell.budget, context)
