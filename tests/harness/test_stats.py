@@ -283,6 +283,16 @@ class TestBootstrap:
         found = bootstrap_difference(first, second, draws=8000)
         assert (found.low, found.high) == pytest.approx(self.slow(first, second, 8000), abs=0.01)
 
+    def test_with_many_seeds_it_covers_the_truth_as_often_as_it_says(self) -> None:
+        generator = np.random.default_rng(0)
+        nothing = np.zeros((20, 60))
+        covered = []
+        for _ in range(200):
+            seeds, items = generator.normal(0, 0.03, (20, 1)), generator.normal(0, 0.3, (1, 60))
+            scores = 0.05 + seeds + items + generator.normal(0, 0.4, (20, 60))
+            covered.append(bootstrap_difference(scores, nothing).covers(0.05))
+        assert 0.93 <= np.mean(covered) <= 0.97
+
     def test_it_is_the_same_every_time_and_holds_the_difference(self) -> None:
         first, second = self.scores()
         found = bootstrap_difference(first, second)
