@@ -287,7 +287,7 @@ class TestBootstrap:
         generator = np.random.default_rng(0)
         nothing = np.zeros((20, 60))
         covered = []
-        for _ in range(200):
+        for _ in range(400):
             seeds, items = generator.normal(0, 0.03, (20, 1)), generator.normal(0, 0.3, (1, 60))
             scores = 0.05 + seeds + items + generator.normal(0, 0.4, (20, 60))
             covered.append(bootstrap_difference(scores, nothing).covers(0.05))
