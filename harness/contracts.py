@@ -128,7 +128,11 @@ def check_score(component: Component, score: Score, task: TaskData, split: Split
     border.require(
         "score" in score.items, field="items", expected="an array 'score'", got=set(score.items)
     )
-    n = len(task.split(split))
+    border.require(
+        score.scored is None or score.scored > 0, field="scored",
+        expected="None or a positive number of items", got=score.scored,
+    )  # fmt: skip
+    n = len(task.split(split)) if score.scored is None else score.scored
     for name, values in score.items.items():
         border.require(
             len(values) == n, field=f"items[{name!r}]", expected=f"{n} values", got=len(values)

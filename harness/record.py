@@ -161,6 +161,7 @@ class Record:
     key: of the evaluate stage; it covers the keys of the two stages before it.
     protocol: hash of what all rows of a board must share (recipe, grid, task, evaluator).
     curves: what distilling and fitting measured at every step, as `fit: loss`.
+    scored: how many items were scored, where these are not all rows of the test split.
     """
 
     key: str
@@ -185,6 +186,7 @@ class Record:
     costs: Costs
     provenance: Provenance
     curves: dict[str, Curve] = field(default_factory=dict)
+    scored: int | None = None
     schema: int = field(default=SCHEMA)
 
     @property

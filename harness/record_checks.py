@@ -113,13 +113,16 @@ def _items(record: Record) -> Iterator[Breach]:
         yield Breach("items", "there is no item outcome 'score'")
     else:
         yield from _item_scores(record)
-    expected = record.task.rows.get("test")
+    rows = record.task.rows.get("test")
+    expected, what = (
+        (rows, "test rows") if record.scored is None else (record.scored, "scored items")
+    )
     if expected is None:
         yield Breach("items", "the record does not say how many test rows there are")
         return
     for name, packed in record.items.items():
         if packed.length != expected:
-            yield Breach("items", f"'{name}' has {packed.length} values for {expected} test rows")
+            yield Breach("items", f"'{name}' has {packed.length} values for {expected} {what}")
 
 
 def _item_scores(record: Record) -> Iterator[Breach]:

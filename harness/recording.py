@@ -92,6 +92,7 @@ def make_record(
         costs=costs,
         provenance=provenance(device),
         curves={**named("distill", distilled.curves), **named("fit", fitted.curves)},
+        scored=score.scored,
     )
 
 

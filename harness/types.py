@@ -192,11 +192,14 @@ class Score:
     metrics: fractions in [0, 1] by name; main: the metric that ranks.
     items: per-item arrays of length n, always with `score` in [0, 1] (what paired tests
     compare); a classifier adds `prediction` and `target`.
+    scored: n, where the items are not all rows of the split in their order: only the first
+    ones, or documents of the evaluator's own; None where they are.
     """
 
     metrics: Mapping[str, float]
     main: str
     items: Mapping[str, np.ndarray]
+    scored: int | None = None
 
     @property
     def value(self) -> float:

@@ -188,11 +188,21 @@ def _same_data(located: Sequence[_Located]) -> Iterator[Finding]:
 def _same_targets(located: Sequence[_Located]) -> Iterator[Finding]:
     yield from _disagreements(
         [one for one in located if "target" in one.record.items],
-        lambda r: r.task.test_fingerprint,
+        _scored_items,
         lambda r: _content(r.items["target"]),
         "targets",
         "the targets of the test rows have the content {value}",
     )
+
+
+def _scored_items(record: Record) -> str:
+    """Which items a record scored: those of the test split, or what its evaluator made of them."""
+    if record.scored is None:
+        return record.task.test_fingerprint
+    evaluator = record.evaluator
+    identity = [evaluator.name, evaluator.version, evaluator.options, evaluator.fingerprint]
+    used = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return f"{record.task.test_fingerprint} {used}"
 
 
 def _disagreements(

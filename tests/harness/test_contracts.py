@@ -171,6 +171,8 @@ def score(**changes: Any) -> Score:
         (score(items={"score": np.ones(3)}), "items['score']"),
         (score(items={"score": np.full(30, np.nan)}), "items['score']"),
         (score(items={"score": np.full(30, 2.0)}), "items['score']"),
+        (score(items={"score": np.ones(30)}, scored=3), "items['score']"),
+        (score(items={"score": np.ones(0)}, scored=0), "scored"),
     ],
 )
 def test_each_breach_of_a_score_is_named(bad: Score, field: str) -> None:
@@ -178,6 +180,10 @@ def test_each_breach_of_a_score_is_named(bad: Score, field: str) -> None:
     with pytest.raises(ContractError) as caught:
         check_score(COMPONENT, bad, TASK, "test")
     assert caught.value.field == field
+
+
+def test_a_score_may_be_of_other_items_than_the_split() -> None:
+    check_score(COMPONENT, score(items={"score": np.ones(3)}, scored=3), TASK, "test")
 
 
 def test_a_student_without_the_needed_capability() -> None:

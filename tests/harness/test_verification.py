@@ -153,6 +153,7 @@ def changed(record: Record, what: str) -> Record:
         "no classes": {"task": replace(task, label_names=())},
         "test was used": {"distilled": replace(record.distilled, used_splits=("train", "test"))},
         "short array": {"items": {**record.items, "other": short}},
+        "other number scored": {"scored": 199},
         "no scores": {"items": {"target": record.items["target"]}, "evaluator": None},
         "scores of nothing": {"items": {**record.items, "score": nan_scores}, "evaluator": None},
         "no test rows": {"task": replace(task, rows={"train": 1000})},
@@ -187,6 +188,7 @@ class TestWrongRecords:
             ("no classes", "budget", "there are no classes"),
             ("test was used", "splits", "a look at test"),
             ("short array", "items", "'other' has 199 values for 200 test rows"),
+            ("other number scored", "items", "'score' has 200 values for 199 scored items"),
             ("no scores", "items", "no item outcome 'score'"),
             ("scores of nothing", "items", "2 of 'score' are not fractions"),
             ("no test rows", "items", "how many test rows"),
@@ -283,6 +285,23 @@ class TestRecordsTogether:
         assert (error.check, odd.key in error.where) == ("targets", True)
         assert "in 1 records" in error.text
         assert "in 2, as in" in error.text
+
+    def test_other_targets_of_other_items_are_nothing_wrong(
+        self, tmp_path: Path, sound: Callable[..., Record], host: PluginHost
+    ) -> None:
+        def part(seed: int, rows: int) -> Record:
+            record = sound(seed, value=1.0)
+            items = {n: PackedArray.pack(a.unpack()[:rows]) for n, a in record.items.items()}
+            evaluator = replace(record.evaluator, options={"limit": rows})
+            return replace(record, items=items, evaluator=evaluator, scored=rows)
+
+        records = [sound(0), part(1, 50), part(2, 60)]
+        assert verify([write(tmp_path / "sound", records)], host).errors == ()
+        odd = part(3, 60)
+        turned = PackedArray.pack(1 - TARGETS[:60])
+        odd = replace(odd, items={**odd.items, "target": turned, "prediction": turned})
+        found = verify([write(tmp_path / "odd", [*records, odd])], host).errors
+        assert [error.check for error in found] == ["targets"]
 
     def test_the_same_targets_in_another_dtype_are_the_same(
         self, tmp_path: Path, sound: Callable[..., Record], host: PluginHost

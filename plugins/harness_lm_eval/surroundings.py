@@ -1,0 +1,71 @@
+"""What lm-eval changes around it while it works, put back afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from harness.randomness import seeded
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@contextmanager
+def undisturbed(seed: int) -> Iterator[None]:
+    """Global generators seeded, no bars, no log lines; everything is as before on the way out.
+
+    Python's, NumPy's and torch's generators, the environment, the log level of `lm_eval` and
+    the progress bars of `datasets` are restored.
+    """
+    import datasets
+
+    environment = dict(os.environ)
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    bars = not datasets.are_progress_bars_disabled()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(seeded(seed))
+            logger.setLevel(logging.ERROR)
+            datasets.disable_progress_bars()
+            stack.enter_context(_no_prompt_bar())
+            yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            datasets.enable_progress_bars()
+        _restore(environment)
+
+
+def _restore(environment: Mapping[str, str]) -> None:
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+@contextmanager
+def same_modes(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; each module's own training mode comes back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _no_prompt_bar() -> Iterator[None]:
+    """The bar over the documents, which lm-eval has no switch for."""
+    import lm_eval.api.task as task_module
+
+    silent = partial(task_module.tqdm, disable=True)
+    with patch.object(task_module, "tqdm", silent):
+        yield

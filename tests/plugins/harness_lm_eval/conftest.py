@@ -1,0 +1,62 @@
+"""YAML tasks of the user's own, as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WriteTask = Callable[..., Path]
+
+DATA = """
+from datasets import Dataset
+
+_COLOURS = ["green", "white", "red", "black"]
+
+def rows(**_):
+    def table(count, shift):
+        return Dataset.from_dict({
+            "question": [f"What colour is thing {n + shift}?" for n in range(count)],
+            "choices": [_COLOURS[n % 3:] + _COLOURS[: n % 3] for n in range(count)],
+            "label": [(n + shift) % 4 for n in range(count)],
+        })
+    return {"test": table(TEST, 0), "dev": table(8, 50), "train": table(12, 100)}
+"""
+
+SETTINGS = {
+    "output_type": "multiple_choice",
+    "test_split": "test",
+    "fewshot_split": "train",
+    "doc_to_text": "{{question}}",
+    "doc_to_choice": "choices",
+    "doc_to_target": "label",
+    "metric_list": [
+        {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+        for metric in ("acc", "acc_norm")
+    ],
+    "metadata": {"version": 3},
+}
+
+
+@pytest.fixture
+def write_task(tmp_path: Path) -> WriteTask:
+    """Writes `NAME.yaml` into a folder, with data made by a Python file next to it."""
+
+    def write(
+        name: str = "colours", *, folder: str = "tasks", test_rows: int = 30, **changes: object
+    ) -> Path:
+        target = tmp_path / folder
+        target.mkdir(exist_ok=True)
+        module = f"{name}_data"
+        (target / f"{module}.py").write_text(DATA.replace("TEST", str(test_rows)))
+        settings = {"task": name, **SETTINGS, **changes}
+        lines = [f"{k}: {json.dumps(v)}" for k, v in settings.items() if v is not None]
+        if "dataset_path" not in settings:
+            lines.append(f"custom_dataset: !function {module}.rows")
+        path = target / f"{name}.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
