@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.kit.adam_direction import AdamState
+from harness.kit.adam_direction import AdamState, Formula
 from harness.kit.batching import group_overhead, length_groups, token_limit
 from harness.kit.causal_lm import CausalLM
+from harness.kit.causal_lm_training import take
 from harness.kit.column_blocks import ColumnBlock, joined
 from harness.kit.labelled_rows import LabelledRows
 from harness.kit.language_model_loss import LanguageModelLoss
@@ -19,12 +20,9 @@ from harness.kit.per_example_gradients.backend import PerExampleGradients
 from harness.kit.per_example_gradients.hooks import HookGradients
 from harness.kit.per_example_gradients.layout import ParameterLayout
 from harness.kit.per_example_gradients.loop import LoopGradients
-from harness.kit.per_example_gradients.vmap import VmapGradients
 from harness_less.checkpoints import Checkpoint
+from harness_less.flaws import FINE, NOT_FINITE, ZERO
 from harness_less.options import Backend, FeatureKind
-
-FINE, UNREADABLE, NOT_FINITE, ZERO = range(4)
-"""What may be wrong with a row."""
 
 _CPU_ROWS, _ACCELERATOR_ROWS = 16, 64
 _MATRIX_VALUES = 1 << 28
@@ -34,7 +32,7 @@ _MATRIX_VALUES = 1 << 28
 class GradientSource:
     """Gradients of rows of a split with respect to the adapters, at the weights that are loaded.
 
-    lm: in eval mode, dropout off; rows: any, in batches of similar length.
+    lm: in eval mode, dropout off.
     """
 
     lm: CausalLM
@@ -46,7 +44,7 @@ class GradientSource:
         parts = (self.lm.model, LanguageModelLoss("mean"), self.layout)
         if self.gradients == "hooks":
             return HookGradients(*parts, verify=verify)
-        return VmapGradients(*parts) if self.gradients == "vmap" else LoopGradients(*parts)
+        return LoopGradients(*parts)
 
     def groups(self, rows: LabelledRows) -> list[np.ndarray]:
         """Which rows are computed at once, so that a matrix of their gradients fits in memory."""
@@ -67,12 +65,13 @@ class GradientSource:
 class TrainingFeatures:
     """Features of training rows at one checkpoint: what they would change if trained on next.
 
-    state: Adam's memory at the checkpoint.
+    state: Adam's memory at the checkpoint; centre: [P] what is subtracted from every feature.
     """
 
     source: GradientSource
     kind: FeatureKind
     state: AdamState
+    centre: Tensor | None = None
 
     @classmethod
     def at(
@@ -101,10 +100,30 @@ class TrainingFeatures:
         values = joined(self.blocks(rows, members, health), self.source.layout.size)
         return values, health.flaws()
 
+    def centred(self, rows: LabelledRows, members: np.ndarray) -> TrainingFeatures:
+        """The same less the mean feature of some rows: without what Adam's momentum adds to all."""
+        total = torch.zeros(self.source.layout.size, device=self.source.lm.device)
+        count = 0
+        for values in self.sound(rows, members):
+            total += values.sum(0)
+            count += len(values)
+        return replace(self, centre=total / max(1, count))
+
+    def sound(self, rows: LabelledRows, members: np.ndarray) -> Iterator[Tensor]:
+        """Features [b, P] of those of some rows that have a gradient, group by group."""
+        for group in self.source.groups(take(rows, members)):
+            values, flaws = self.matrix(rows, members[group])
+            yield values[torch.from_numpy(flaws == FINE)]
+
     def _feature(self, gradient: ColumnBlock) -> ColumnBlock:
-        if self.kind == "sgd":
-            return gradient
-        return self.state.direction(gradient, "adam" if self.kind == "adam" else "less")
+        feature = gradient
+        if self.kind != "sgd":
+            formula: Formula = "adam" if self.kind == "adam" else "less"
+            feature = self.state.direction(gradient, formula)
+        if self.centre is None:
+            return feature
+        own = self.centre[feature.start : feature.stop]
+        return ColumnBlock(feature.start, feature.values - own)
 
 
 class Health:
@@ -135,14 +154,9 @@ def mean_pairwise_cosine(
     """How alike the features of some rows are: the mean of cos over all pairs; 0 for no pair."""
     total = torch.zeros(features.source.layout.size, device=features.source.lm.device)
     count = 0
-    chosen = np.asarray(members)
-    lengths = rows.rows.lengths[chosen]
-    most = max(1, min(_CPU_ROWS, _MATRIX_VALUES // features.source.layout.size))
-    for group in length_groups(lengths, most, overhead=0):
-        values, flaws = features.matrix(rows, chosen[group])
-        unit = unit_rows(values[torch.from_numpy(flaws == FINE)])
-        total += unit.sum(0)
-        count += len(unit)
+    for values in features.sound(rows, np.asarray(members)):
+        total += unit_rows(values).sum(0)
+        count += len(values)
     if count < 2:
         return 0.0
     return float((total.double().square().sum() - count) / (count * (count - 1)))

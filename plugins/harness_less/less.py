@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.fingerprint import rows_digest
 from harness.kit.causal_student import proxy_lm_inputs
 from harness.types import DistilledData, TaskData
+from harness_less.flaws import NOT_FINITE, UNREADABLE, ZERO
 from harness_less.options import LessOptions
 from harness_less.selection import choose
 
@@ -90,9 +91,9 @@ def measured(scored: Mapping[str, np.ndarray]) -> dict[str, float | int]:
         "warm_up_steps": len(scored["losses"]),
         "mean_pairwise_cosine": float(scored["mean_pairwise_cosine"][0]),
         "zero_coordinates": float(scored["zero_coordinates"].max()),
-        "excluded_unreadable": int((flaws == 1).sum()),
-        "excluded_not_finite": int((flaws == 2).sum()),
-        "excluded_zero": int((flaws == 3).sum()),
+        "excluded_unreadable": int((flaws == UNREADABLE).sum()),
+        "excluded_not_finite": int((flaws == NOT_FINITE).sum()),
+        "excluded_zero": int((flaws == ZERO).sum()),
         **{name: float(value) for name, value in zip(names, quantiles, strict=True)},
     }
 

@@ -10,7 +10,7 @@ from harness.kit.influence import Aggregation, Reduction
 from harness.kit.lora import LoraOptions
 
 FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
-Backend = Literal["hooks", "vmap", "loop"]
+Backend = Literal["hooks", "loop"]
 Projection = Literal["none", "rademacher", "sparse", "srht"]
 
 
@@ -66,6 +66,7 @@ class LessOptions(WarmUpOptions):
 
     features: of training rows: Adam's step (`adam`), the formula of the published code
     (`adam_less_compat`), or the gradient (`sgd`). The target's are always gradients.
+    centred: subtract from each feature the mean feature of 64 rows, drawn for each seed.
     target_rows: of each subtask, drawn from validation for each seed; all when 0.
     scoring: `exact` takes products with one direction a subtask; `store` keeps the features of
     the pool, so that later targets need no gradients of it.
@@ -76,10 +77,12 @@ class LessOptions(WarmUpOptions):
     checkpoint_weights: by the mean learning rate of a checkpoint's epoch, or all alike.
     subtasks: a row's score is that of its best subtask, or the mean of all.
     tokens: most tokens of all chosen rows together; 0 leaves the rows as the only limit.
-    gradients: how gradients of single examples are computed; all ways give the same.
+    gradients: of single examples, by hooks in batches, or one example after the other for models
+    that the hooks do not know; both give the same.
     """
 
     features: FeatureKind = "adam"
+    centred: bool = False
     target_rows: int = 32
     scoring: Literal["exact", "store"] = "exact"
     projection: Projection = "none"

@@ -15,16 +15,14 @@ from harness.kit.lora import add_lora
 from harness.kit.per_example_gradients.layout import ParameterLayout
 from harness.types import TaskData
 from harness_less.checkpoints import Checkpoint
-from harness_less.features import UNREADABLE, GradientSource, mean_pairwise_cosine
+from harness_less.features import GradientSource, mean_pairwise_cosine
+from harness_less.flaws import UNREADABLE
 from harness_less.options import LessOptions
 from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
 from harness_less.scores import Work, exact_scores
 from harness_less.stored_scores import stored_scores
 from harness_less.target_gradients import TargetGradients, usable_rows
 from harness_less.warm_up import WarmUp, checkpoints_of, warm_up_rows
-
-COSINE_ROWS = 64
-"""Rows whose features are compared pair by pair for the report."""
 
 
 def score_pool(
@@ -117,10 +115,8 @@ def likeness(work: Work) -> float:
     """
 
     def look() -> dict[str, np.ndarray]:
-        generator = work.context.numpy_generator("less likeness")
-        members = generator.permutation(len(work.pool))[:COSINE_ROWS]
         features = work.training(len(work.checkpoints) - 1)
-        value = mean_pairwise_cosine(features, work.pool.encoded, members)
+        value = mean_pairwise_cosine(features, work.pool.encoded, work.sample)
         return {"value": np.array([value])}
 
     return float(computed_once(work.folder / "likeness.safetensors", look)["value"][0])

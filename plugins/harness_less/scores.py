@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -14,11 +15,13 @@ from harness.context import StageContext
 from harness.kit.column_blocks import products
 from harness.kit.computed_once import computed_once
 from harness_less.checkpoints import Checkpoint
-from harness_less.features import FINE, NOT_FINITE, ZERO, GradientSource, Health, TrainingFeatures
+from harness_less.features import GradientSource, Health, TrainingFeatures
+from harness_less.flaws import FINE, NOT_FINITE, ZERO
 from harness_less.options import LessOptions
 from harness_less.rows import DistinctRows, Target
 from harness_less.target_gradients import TargetGradients
 
+SAMPLE_ROWS = 64
 _PIECE_ROWS = 256
 
 
@@ -49,20 +52,28 @@ class Work:
     @property
     def weights(self) -> np.ndarray:
         """[checkpoints] that sum to 1."""
-        return checkpoint_weights(self.checkpoints, self.options.checkpoint_weights)
+        rates = [checkpoint.mean_rate for checkpoint in self.checkpoints]
+        return checkpoint_weights(rates, self.options.checkpoint_weights)
 
     def training(self, number: int) -> TrainingFeatures:
         """Loads a checkpoint."""
         checkpoint = self.checkpoints[number]
-        return TrainingFeatures.at(checkpoint, self.source, self.options.features)
+        features = TrainingFeatures.at(checkpoint, self.source, self.options.features)
+        return (
+            features.centred(self.pool.encoded, self.sample) if self.options.centred else features
+        )
+
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """Rows of the pool that stand for all of them where a look at some is enough."""
+        generator = self.context.numpy_generator("less sample")
+        return generator.permutation(len(self.pool))[:SAMPLE_ROWS]
 
 
-def checkpoint_weights(checkpoints: Sequence[Checkpoint], kind: str) -> np.ndarray:
+def checkpoint_weights(rates: Sequence[float], kind: Literal["lr", "uniform"]) -> np.ndarray:
     """The mean learning rates of the checkpoints' epochs, or ones, scaled to sum 1."""
-    rates = np.array([checkpoint.mean_rate for checkpoint in checkpoints], dtype=np.float64)
-    if kind == "uniform" or not rates.any():
-        rates = np.ones(len(checkpoints))
-    return rates / rates.sum()
+    weights = np.asarray(rates if kind == "lr" else np.ones(len(rates)), dtype=np.float64)
+    return weights / weights.sum()
 
 
 def exact_scores(work: Work) -> Scored:

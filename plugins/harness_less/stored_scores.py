@@ -16,7 +16,8 @@ from harness.kit.influence import influence_scores
 from harness.kit.projection.kinds import new_projector
 from harness.kit.projection.projector import Projector
 from harness.randomness import derive_seed
-from harness_less.features import FINE, NOT_FINITE, ZERO, Health, TrainingFeatures
+from harness_less.features import Health, TrainingFeatures
+from harness_less.flaws import FINE, NOT_FINITE, ZERO
 from harness_less.scores import Scored, Work
 from harness_less.target_gradients import TargetGradients
 
@@ -76,7 +77,7 @@ class StoredMoment:
             checkpoint=work.checkpoints[self.number].digest,
             layout=work.source.layout.digest,
             data=data,
-            feature=work.options.features,
+            feature=work.options.features + (" centred" if work.options.centred else ""),
             projector=self.projector.manifest(),
             rows=rows,
             dtype=work.options.store_dtype,

@@ -13,7 +13,8 @@ from harness.errors import HarnessError
 from harness.kit.column_blocks import ColumnBlock
 from harness.kit.influence import Aggregation
 from harness.kit.projection.projector import Projector
-from harness_less.features import FINE, GradientSource, Health, unit_rows
+from harness_less.features import GradientSource, Health, unit_rows
+from harness_less.flaws import FINE
 from harness_less.rows import Target
 
 

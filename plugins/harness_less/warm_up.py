@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from harness.context import StageContext
-from harness.errors import DivergenceError
+from harness.errors import DivergenceError, UsageError
 from harness.kit.causal_forward import CausalForward
 from harness.kit.causal_lm import CausalLM
 from harness.kit.causal_lm_training import accumulate_completion_gradient, take
@@ -107,7 +107,11 @@ class WarmUp:
 
 
 def epoch_rates(steps: int, options: WarmUpOptions) -> list[np.ndarray]:
-    """The learning rate of every step, epoch by epoch, of `steps` steps each."""
+    """The learning rate of every step, epoch by epoch, of `steps` steps each.
+
+    Raises:
+        UsageError: all are zero.
+    """
     recipe = Recipe(
         steps=steps * options.epochs,
         learning_rate=options.learning_rate,
@@ -115,6 +119,11 @@ def epoch_rates(steps: int, options: WarmUpOptions) -> list[np.ndarray]:
         warmup=options.warmup,
     )
     rates = np.array([recipe.learning_rate * schedule(s, recipe) for s in range(recipe.steps)])
+    if not rates.any():
+        raise UsageError(
+            f"the {recipe.steps} steps of the warm-up of less all have the learning rate 0",
+            hint="Lower its option warmup, or batch_size, or raise epochs.",
+        )
     return np.split(rates, options.epochs)
 
 

@@ -1,0 +1,11 @@
+"""What keeps a row from being scored, as numbers for arrays."""
+
+from __future__ import annotations
+
+FINE = 0
+UNREADABLE = 1
+"""No token to learn from within the length."""
+NOT_FINITE = 2
+"""The gradient or the feature has NaN or infinity."""
+ZERO = 3
+"""The gradient, or the feature, is zero throughout."""
