@@ -70,18 +70,6 @@ class EmbeddedCoreset(Coreset):
         """`quota` different indices into the points."""
 
 
-def lifted_columns(points: Tensor) -> Tensor:
-    """For each of n points [n, d] a column (x, |x|^2, 1), x the point minus the mean: [d + 2, n].
-
-    An expression a.x + b |x|^2 + c of all points, such as a squared distance, is then one product
-    of a vector and a matrix; on a CPU this layout takes a third of the time of a product with
-    rows. Centring keeps what it gives precise.
-    """
-    centred = points - points.mean(0)
-    norms = centred.square().sum(1)
-    return torch.cat([centred.T, norms.unsqueeze(0), torch.ones_like(norms).unsqueeze(0)])
-
-
 @dataclass(frozen=True)
 class Cover:
     """How the chosen points of a group stand for all of them.

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from harness.kit.herding import herding
 from harness.kit.kmeans import kmeans, nearest_to_centroids
 
 T = TypeVar("T")
@@ -28,25 +29,8 @@ def by_kmeans(embeddings: np.ndarray, count: int, generator: torch.Generator) ->
 
 
 def by_herding(embeddings: np.ndarray, count: int) -> np.ndarray:
-    """Greedily, the row that brings the mean of those chosen closest to the mean of all.
-
-    Row i + 1 minimises || sum of chosen + e_j - (i + 1) mean || without replacement (Welling
-    2009); deterministic.
-    """
-    points = embeddings.astype(np.float64)
-    mean = points.mean(0)
-    norms = (points**2).sum(1)
-    gap = np.zeros_like(mean)
-    free = np.ones(len(points), dtype=bool)
-    chosen = []
-    for _ in range(count):
-        gap -= mean
-        distances = norms + 2 * points @ gap
-        best = int(np.where(free, distances, np.inf).argmin())
-        free[best] = False
-        gap += points[best]
-        chosen.append(best)
-    return np.array(chosen, dtype=np.int64)
+    """Greedily, the row that brings the mean of those chosen closest to the mean of all."""
+    return herding(torch.from_numpy(embeddings.astype(np.float64)), count).numpy()
 
 
 def by_rank(losses: np.ndarray, count: int) -> np.ndarray:

@@ -12,10 +12,10 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
+from harness.kit.computed_once import computed_once
 from harness.kit.embedding import proxy_student
 from harness.kit.text_classifier import TextClassifier
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
-from harness_dilm.checkpoint import computed_once
 from harness_dilm.generator import Generator, build_generator, fingerprint
 from harness_dilm.gradient_matching import GradientMatching
 from harness_dilm.language_modelling import score, train_language_model

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.errors import HarnessError, UsageError
+from harness.kit.herding import herding
 from harness.kit.kmeans import kmeans, nearest_to_centroids
 from harness_coreset.embedded import measure_cover
 from harness_coreset.facility_location import facility_location
-from harness_coreset.herding import herding
 from harness_coreset.k_center import k_center
 from harness_coreset.moderate import moderate
 
