@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
+from harness.kit.readings import Readings, visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,14 +55,38 @@ class CausalForward:
 
         rows: [k] places in `members`; positions: [k] of the tokens in their rows.
         """
-        ids = self.rows.pad(members, self.pad_id, self.device)["input_ids"]
-        chosen = torch.from_numpy(rows * ids.shape[1] + positions).to(self.device)
+        inputs = self.inputs(members)
+        longest = inputs["input_ids"].shape[1]
+        chosen = torch.from_numpy(rows * longest + positions).to(self.device)
         head = self.model.get_output_embeddings()
         hook = head.register_forward_pre_hook(_keep(chosen))
         try:
-            return self.model(input_ids=ids, use_cache=False).logits[0]
+            return self.model(**inputs, use_cache=False).logits[0]
         finally:
             hook.remove()
+
+    def inputs(self, members: np.ndarray) -> dict[str, Tensor]:
+        """What the model is given of some rows."""
+        return {"input_ids": self.rows.pad(members, self.pad_id, self.device)["input_ids"]}
+
+
+@dataclass(frozen=True)
+class BranchingForward(CausalForward):
+    """The same for rows of which parts must not see one another: see `harness.kit.readings`."""
+
+    readings: Readings
+
+    def inputs(self, members: np.ndarray) -> dict[str, Tensor]:
+        """Tokens, their position numbers, and a mask [rows, 1, longest, longest] that is added."""
+        inputs = super().inputs(members)
+        longest = inputs["input_ids"].shape[1]
+        numbers = EncodedRows(tuple(self.readings.positions[m] for m in members))
+        everything = np.arange(len(members))
+        inputs["position_ids"] = numbers.pad(everything, 0, self.device)["input_ids"]
+        seen = torch.from_numpy(visible([self.readings.branches[m] for m in members], longest))
+        mask = torch.zeros(seen.shape, dtype=self.model.dtype)
+        mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)
+        return {**inputs, "attention_mask": mask.unsqueeze(1).to(self.device)}
 
 
 def _keep(chosen: Tensor) -> Any:

@@ -14,9 +14,10 @@ from torch import Tensor
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.batching import EncodedRows, length_groups, token_limit
-from harness.kit.causal_forward import CausalForward
+from harness.kit.causal_forward import BranchingForward, CausalForward
 from harness.kit.instruction_encoding import InstructionEncoder, Pairs
 from harness.kit.labelled_rows import IGNORED, LabelledRows
+from harness.kit.readings import can_branch, plan_readings
 from harness.kit.text_classifier import evaluating, quiet_transformers
 from harness.types import LogLikelihoods, StudentInfo
 
@@ -98,31 +99,33 @@ class CausalLM:
     def loglikelihood(self, pairs: Pairs, context: StageContext | None = None) -> LogLikelihoods:
         """The log-likelihoods of (prompt, continuation) pairs, in their order; dropout is off.
 
-        Prompts too long for the model lose their first tokens. Pairs that need the same tokens
-        to be read, such as the letters of one question's choices, are computed together.
+        Prompts too long for the model lose their first tokens. A prompt that several pairs share,
+        such as a question with its choices, is read once where the family allows it.
 
         Raises:
             UsageError: a continuation without a token, or too long for the model.
         """
         encoded = self.encoder().encode(pairs, end=False, context=context)
-        inputs, place = _distinct_inputs(encoded)
-        members = _by_input(place, len(inputs))
-        forward = CausalForward(self.model, inputs, self.pad_id, self.device)
+        readings = plan_readings(encoded, branching=can_branch(self.model))
+        known = (self.model, readings.rows, self.pad_id, self.device)
+        forward = BranchingForward(*known, readings) if readings.branched else CausalForward(*known)
+        members = readings.requests()
         sums = np.zeros(len(pairs))
         greedy = np.zeros(len(pairs), dtype=bool)
         counts = np.zeros(len(pairs), dtype=np.int64)
-        parts = forward.split(np.arange(len(inputs)))
+        parts = forward.split(np.arange(len(readings.rows)))
         shown = parts if context is None else context.track(parts, "scoring", total=len(parts))
         with evaluating(self.model):
             for part in shown:
                 asked = np.concatenate([members[row] for row in part])
-                tokens = LabelledTokens.of(encoded, asked)
                 line = np.repeat(np.arange(len(part)), [len(members[row]) for row in part])
-                logits = forward.logits(part, line[tokens.rows], tokens.positions)
-                values, best = _token_scores(logits, tokens.targets)
-                sums[asked] = np.bincount(tokens.rows, values, len(asked))
-                counts[asked] = np.bincount(tokens.rows, minlength=len(asked))
-                greedy[asked] = np.bincount(tokens.rows, ~best, len(asked)) == 0
+                counts[asked] = [len(readings.places[request]) for request in asked]
+                request = np.repeat(np.arange(len(asked)), counts[asked])
+                places = np.concatenate([readings.places[r] for r in asked])
+                targets = np.concatenate([readings.targets[r] for r in asked])
+                values, best = _token_scores(forward.logits(part, line[request], places), targets)
+                sums[asked] = np.bincount(request, values, len(asked))
+                greedy[asked] = np.bincount(request, ~best, len(asked)) == 0
         return LogLikelihoods(sums, greedy, counts)
 
     def generate(
@@ -166,27 +169,6 @@ class CausalLM:
         with quiet_transformers():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-
-
-def _distinct_inputs(encoded: LabelledRows) -> tuple[EncodedRows, np.ndarray]:
-    """The rows to read, each without its last token and once, and which of them each row needs."""
-    known: dict[bytes, int] = {}
-    ids: list[np.ndarray] = []
-    place = np.empty(len(encoded), dtype=np.int64)
-    for row, tokens in enumerate(encoded.rows.ids):
-        read = tokens[:-1]
-        key = read.tobytes()
-        if key not in known:
-            known[key] = len(ids)
-            ids.append(read)
-        place[row] = known[key]
-    return EncodedRows(tuple(ids), side="right"), place
-
-
-def _by_input(place: np.ndarray, inputs: int) -> list[np.ndarray]:
-    """For each input, the rows that need it, in ascending order."""
-    order = np.argsort(place, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(place, minlength=inputs))[:-1])
 
 
 def _token_scores(logits: Tensor, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
