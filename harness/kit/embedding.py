@@ -44,15 +44,18 @@ def embed_rows(
     seed of its own. So all methods, seeds and budgets of a store share one computation.
 
     Args:
-        encoder: `tfidf`, or the spec of a student that can `build` a text classifier; it is used
-            as built, before any training.
+        encoder: `tfidf`, or the spec of a student that can `build` a text classifier, for an
+            instruction task a language model; it is used as built, before any training.
         pooling: how the encoder's last layer becomes one vector; without meaning for `tfidf`.
+            `cls` is a language model's last token; it has no `head`.
         rows: positions in the split, all of it by default.
 
     Raises:
         UsageError: no encoder, or one that does not embed text.
         HarnessError: a vector is not finite.
     """
+    if encoder != TFIDF and task.modality == "instruction":
+        return _instruction_vectors(task, split, encoder, pooling, context, rows)
     chosen = task.split(split)
     if rows is not None:
         chosen = chosen.select(np.asarray(rows, dtype=np.int64))
@@ -144,6 +147,27 @@ def tfidf_vectors(texts: Sequence[str], dimensions: int = TFIDF_DIMENSIONS) -> n
 def _options(student: Any) -> dict[str, Any]:
     known = fields(student) if is_dataclass(student) else ()
     return {field.name: getattr(student, field.name) for field in known}
+
+
+def _instruction_vectors(
+    task: TaskData,
+    split: Split,
+    encoder: str,
+    pooling: Pooling,
+    context: StageContext,
+    rows: Sequence[int] | np.ndarray | None,
+) -> np.ndarray:
+    from harness.kit.causal_proxy import row_states
+
+    if pooling == "head":
+        raise UsageError(
+            "pooling 'head' is not defined for a language model", hint="Use pooling 'mean'."
+        )
+    chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
+    states = row_states(task, split, encoder, context, rows=chosen)
+    vectors = states.mean if pooling == "mean" else states.last
+    _require_finite(vectors, encoder)
+    return vectors
 
 
 def _joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:

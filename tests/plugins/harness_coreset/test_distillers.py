@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import testing
 from harness.budget import Budget
 from harness.components import DistillerComponent
 from harness.context import StageContext
@@ -31,6 +32,7 @@ from harness_coreset.k_center import KCenter
 from harness_coreset.k_means import KMeans
 from harness_coreset.moderate import Moderate
 from harness_coreset.random_rows import FullTrain, RandomRows
+from harness_instruct.students import Llama
 
 MakeContext = Callable[[int], StageContext]
 EMBEDDED: list[type[EmbeddedCoreset]] = [KCenter, KMeans, Herding, FacilityLocation, Moderate]
@@ -245,11 +247,43 @@ def test_full_is_the_whole_pool_where_there_are_no_classes(tmp_path: Path) -> No
     assert chosen(whole) == list(range(len(task.train)))
 
 
-def test_a_coreset_of_texts_needs_no_classes_and_one_of_training_says_that_it_does(
-    make_context: MakeContext,
+@pytest.mark.parametrize("method", EMBEDDED)
+@pytest.mark.parametrize("embedding", ["tfidf", "proxy"])
+def test_a_coreset_of_embeddings_needs_no_classes(
+    method: type[EmbeddedCoreset],
+    embedding: Literal["tfidf", "proxy"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By words, and by the hidden states of a language model."""
+
+    def with_a_language_model(folder: Path, seed: int) -> StageContext:
+        return StageContext(seed, folder, student=lambda spec: Llama(variant="tiny"))
+
+    monkeypatch.setattr(testing, "toy_context", with_a_language_model)
+    check_distiller(
+        method(proxy="llama:tiny", embedding=embedding),
+        tmp_path,
+        produces="selection",
+        deterministic=method is not KMeans,
+        task=toy_instruction_task(rows=24),
+        budgets=("6rows", "25%", "100%"),
+    )
+
+
+@pytest.mark.parametrize("method", [KCenter, KMeans, FacilityLocation])
+def test_chosen_instructions_are_of_every_kind(
+    method: type[EmbeddedCoreset], make_context: MakeContext
+) -> None:
+    """Four questions about colours and three kinds of unrelated prompts."""
+    task, budget = toy_instruction_task().sealed(), Budget.parse("12rows")
+    data = method(embedding="tfidf").distill(task, budget, make_context(0))
+    kinds = [*("grass", "snow", "blood", "coal"), *("hello", "friend", "boss")]
+    prompts = data.rows["prompt"][:]
+    assert [kind for kind in kinds if any(kind in prompt for prompt in prompts)] == kinds
+
+
+def test_a_coreset_of_training_says_that_it_needs_classes(make_context: MakeContext) -> None:
     task, budget = toy_instruction_task().sealed(), Budget.parse("6rows")
-    spread = KCenter(embedding="tfidf").distill(task, budget, make_context(0))
-    assert len(set(chosen(spread))) == 6
     with pytest.raises(UsageError, match="trains a classifier, and task 'toy-instructions' has no"):
         EL2N(**TINY).distill(task, budget, make_context(0))

@@ -1,0 +1,163 @@
+"""What a proxy sees in instructions: computed once, named by all it depends on, and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from causal_models import make_lm
+from harness.context import StageContext
+from harness.errors import HarnessError, UsageError
+from harness.fingerprint import canonical_json
+from harness.kit import causal_proxy
+from harness.kit.causal_lm import CausalLM
+from harness.kit.causal_proxy import require_instructions, row_losses, row_states
+from harness.kit.embedding import embed_rows
+from harness.testing import WordCounts, toy_task
+from harness.testing_instruct import toy_instruction_task
+from harness.types import TaskData
+
+
+class CountingCache:
+    """Keeps arrays by their inputs."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Mapping[str, np.ndarray]] = {}
+
+    def arrays(
+        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
+        key = name + canonical_json(dict(inputs))
+        if key not in self.stored:
+            self.stored[key] = compute()
+        return self.stored[key]
+
+
+@dataclass(frozen=True)
+class RandomLM:
+    weights: str = "a"
+    broken: bool = False
+
+    def fingerprint(self) -> str:
+        return self.weights
+
+    def build(self, task: TaskData, context: StageContext) -> CausalLM:
+        lm = make_lm(seed=context.seed_for(self.weights))
+        if self.broken:
+            with torch.no_grad():
+                lm.model.get_input_embeddings().weight[:] = torch.nan
+        return lm
+
+
+STUDENTS = {
+    "lm": RandomLM(),
+    "other-lm": RandomLM("b"),
+    "broken": RandomLM(broken=True),
+    "words": WordCounts(),
+}
+
+
+@pytest.fixture
+def task() -> TaskData:
+    return toy_instruction_task(rows=12).sealed()
+
+
+@pytest.fixture
+def cache() -> CountingCache:
+    return CountingCache()
+
+
+@pytest.fixture
+def context(tmp_path: Path, cache: CountingCache) -> StageContext:
+    return StageContext(0, tmp_path, cache=cache, student=STUDENTS.__getitem__)  # type: ignore[arg-type]
+
+
+def test_states_do_not_depend_on_the_stage(
+    task: TaskData, context: StageContext, cache: CountingCache
+) -> None:
+    first = row_states(task, "train", "lm", context)
+    again = row_states(task, "train", "lm", replace(context, seed=5))
+    assert len(cache.stored) == 1
+    fresh = row_states(task, "train", "lm", StageContext(9, Path(), student=context.student))
+    np.testing.assert_array_equal(first.weighted, again.weighted)
+    np.testing.assert_array_equal(first.weighted, fresh.weighted)
+
+
+def test_whatever_changes_them_is_part_of_their_name(
+    task: TaskData, context: StageContext, cache: CountingCache
+) -> None:
+    row_states(task, "train", "lm", context)
+    row_states(task, "validation", "lm", context)
+    row_states(task, "train", "other-lm", context)
+    row_states(task, "train", "lm", context, max_length=20)
+    row_states(task, "train", "lm", context, rows=np.array([1, 0]))
+    vocabulary = replace(task, splits={**task.splits, "train": task.train.select(range(6))})
+    row_states(vocabulary, "validation", "lm", context)
+    row_losses(task, "train", "lm", context)
+    assert len(cache.stored) == 7
+
+
+def test_rows_are_given_by_position(task: TaskData, context: StageContext) -> None:
+    whole = row_states(task, "train", "lm", context)
+    some = row_states(task, "train", "lm", context, rows=np.array([7, 2]))
+    np.testing.assert_allclose(some.last, whole.last[[7, 2]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_shorter_row_keeps_its_end(task: TaskData, context: StageContext) -> None:
+    long = row_states(task, "train", "lm", context)
+    short = row_states(task, "train", "lm", context, max_length=20)
+    assert not np.allclose(long.weighted, short.weighted, atol=1e-3)
+    with pytest.raises(UsageError, match="does not fit into 2 tokens"):
+        row_states(task, "train", "lm", context, max_length=2)
+
+
+def test_losses_are_the_likelihoods_of_completions_by_token(
+    task: TaskData, context: StageContext
+) -> None:
+    losses = row_losses(task, "train", "lm", context)
+    assert losses.dtype == np.float64
+    lm = RandomLM().build(task, replace(context, seed=causal_proxy._SEED))
+    pairs = zip(task.train["prompt"], task.train["completion"], strict=True)
+    alone = [lm.loglikelihood([pair]) for pair in pairs]
+    expected = [-found.sums[0] / found.tokens[0] for found in alone]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_other_modalities_are_refused() -> None:
+    with pytest.raises(UsageError, match="rds is for instruction tasks, and 'toy' is of text"):
+        require_instructions(toy_task(), "rds")
+
+
+def test_without_a_language_model_the_error_says_so(task: TaskData, context: StageContext) -> None:
+    for look in (row_states, row_losses):
+        with pytest.raises(UsageError, match="no proxy to look at the rows with"):
+            look(task, "train", "", context)
+        with pytest.raises(UsageError, match="builds no causal language model"):
+            look(task, "train", "words", context)
+
+
+def test_embeddings_of_instructions_are_a_language_models_states(
+    task: TaskData, context: StageContext, cache: CountingCache
+) -> None:
+    rows = [3, 1, 2]
+    states = row_states(task, "train", "lm", context, rows=np.array(rows))
+    mean = embed_rows(task, "train", "lm", "mean", context, rows=rows)
+    last = embed_rows(task, "train", "lm", "cls", context, rows=rows)
+    np.testing.assert_array_equal(mean, states.mean)
+    np.testing.assert_array_equal(last, states.last)
+    assert len(cache.stored) == 1
+    with pytest.raises(UsageError, match="'head' is not defined for a language model"):
+        embed_rows(task, "train", "lm", "head", context)
+
+
+def test_embeddings_that_are_not_numbers_are_an_error(
+    task: TaskData, context: StageContext
+) -> None:
+    with pytest.raises(HarnessError, match="encoder 'broken' gave NaN or infinity for 12 of 12"):
+        embed_rows(task, "train", "broken", "mean", context)
