@@ -1,0 +1,97 @@
+"""DSIR: importance resampling of the pool towards the target's n-grams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.errors import UsageError
+from harness.types import DistilledData, TaskData
+from harness_relevance.picking import (
+    Picked,
+    budget_places,
+    pick_highest,
+    picked_rows,
+    score_report,
+)
+from harness_relevance.target import row_texts, target_rows
+
+WORDS_AND_SIGNS = r"(?u)\w+|[^\w\s]+"
+
+
+@dataclass(frozen=True)
+class DSIR:
+    """Data selection via importance resampling (Xie et al. 2023, arXiv 2302.03169, section 3).
+
+    Words and bigrams of a row (runs of word characters or of signs, lower case) are hashed into
+    `buckets`. A row with counts z has the log importance weight sum_j z_j log(p_j / q_j), p and q
+    being the shares of the buckets in the target and in the pool. Adding Gumbel noise to the log
+    weights and taking the highest draws rows without replacement in proportion to their weights.
+
+    Other than in the published code, which adds 1e-8 to each share, each bucket is given
+    `smoothing` more counts in target and pool: a target of some hundred rows leaves most buckets
+    empty, and one n-gram that it lacks should not decide. No row is left out for being short.
+
+    buckets: 10,000 in the paper. ngrams: the longest n-gram, 2 in the paper.
+    """
+
+    buckets: int = 10_000
+    ngrams: int = 2
+    smoothing: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.buckets < 1 or self.ngrams < 1 or self.smoothing <= 0:
+            raise UsageError("dsir needs positive buckets, ngrams and smoothing")
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
+        """A selection of train rows, in the order they are drawn; with classes, class by class.
+
+        Raises:
+            UsageError: an empty target.
+        """
+        target = target_rows(task)
+        pool = hashed_ngrams(row_texts(task.train, task.input_columns), self.buckets, self.ngrams)
+        goal = hashed_ngrams(row_texts(target, task.input_columns), self.buckets, self.ngrams)
+        weights = log_importance(pool, goal, self.smoothing)
+        noise = context.numpy_generator("dsir", str(budget)).gumbel(size=len(weights))
+        drawn = pick_highest(weights + noise, budget_places(task, budget))
+        picked = Picked(drawn.rows, weights[drawn.rows])
+        report = {"target_rows": len(target), **score_report(weights)}
+        return picked_rows(task, picked, ("train", "validation"), report)
+
+
+def hashed_ngrams(texts: Sequence[str], buckets: int, ngrams: int) -> sparse.csr_array:
+    """[n, buckets] how many of each text's n-grams, of 1 to `ngrams` words, fall into a bucket.
+
+    An n-gram's words are joined by blanks; its bucket is |murmur3_32(n-gram, 0)| mod buckets.
+    """
+    vectorizer = HashingVectorizer(
+        n_features=buckets,
+        ngram_range=(1, ngrams),
+        token_pattern=WORDS_AND_SIGNS,
+        alternate_sign=False,
+        norm=None,
+    )
+    return sparse.csr_array(vectorizer.transform(texts))
+
+
+def log_importance(
+    pool: sparse.csr_array, target: sparse.csr_array, smoothing: float
+) -> np.ndarray:
+    """[n] log importance weights of the pool's rows.
+
+    Args:
+        pool, target: [n, buckets] and [m, buckets] counts.
+    """
+    return pool @ (_log_shares(target, smoothing) - _log_shares(pool, smoothing))
+
+
+def _log_shares(counts: sparse.csr_array, smoothing: float) -> np.ndarray:
+    smoothed = counts.sum(0) + smoothing
+    return np.log(smoothed) - np.log(smoothed.sum())

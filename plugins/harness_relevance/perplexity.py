@@ -1,0 +1,61 @@
+"""Perplexity: rows by how much a language model is surprised at their completions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.kit.causal_proxy import require_instructions, row_losses
+from harness.types import DistilledData, TaskData
+from harness_relevance.picking import (
+    Picked,
+    budget_places,
+    highest,
+    pick_highest,
+    picked_rows,
+    score_report,
+)
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Pruning by perplexity (Marion et al. 2023, arXiv 2309.04564, section 2.1).
+
+    The perplexity of a completion given its prompt under an untrained proxy is the exponential of
+    the mean loss of its tokens; the report has losses, in nats. The paper prunes pre-training
+    texts, and keeps what lies around the median, or at either end.
+
+    keep: rows of `low` or `high` perplexity, or those in the `middle` of all in their order.
+    """
+
+    proxy: str = ""
+    keep: Literal["low", "middle", "high"] = "middle"
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
+        """A selection of train rows, the lowest, the highest or the most middling first.
+
+        Raises:
+            UsageError: no instruction task, or no usable proxy.
+            HarnessError: too few losses are finite.
+        """
+        require_instructions(task, "perplexity")
+        losses = row_losses(task, "train", self.proxy, context)
+        preference = {"low": -losses, "high": losses, "middle": -distance_from_middle(losses)}
+        picked = pick_highest(preference[self.keep], budget_places(task, budget))
+        chosen = Picked(picked.rows, losses[picked.rows])
+        return picked_rows(task, chosen, ("train",), score_report(losses))
+
+
+def distance_from_middle(values: np.ndarray) -> np.ndarray:
+    """[n] how many ranks each value is away from the median's; NaN for what is not finite.
+
+    Equal values have the ranks of their positions.
+    """
+    order = highest(-values, len(values))
+    distances = np.full(len(values), np.nan)
+    distances[order] = np.abs(np.arange(len(order)) - (len(order) - 1) / 2)
+    return distances

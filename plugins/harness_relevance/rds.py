@@ -1,0 +1,74 @@
+"""RDS: rows that a language model's last hidden state holds to be like a subtask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.errors import UsageError
+from harness.kit.causal_proxy import MAX_LENGTH, require_instructions, row_states
+from harness.types import DistilledData, TaskData
+from harness_relevance.directions import directions, has_direction, target_directions
+from harness_relevance.picking import budget_places, pick_highest, picked_rows, score_report
+from harness_relevance.target import subtask_members, target_rows
+
+
+@dataclass(frozen=True)
+class RDS:
+    """Representation-based data selection, as the baseline of LESS (Xia et al. 2024, section 4).
+
+    A row is the last layer's hidden state at its last token, prompt and completion read by an
+    untrained proxy. Its score is the cosine with the mean of a subtask's rows, each taken at
+    length 1, and of several subtasks the largest.
+
+    max_length: tokens read of a row; of a longer one the prompt loses its first.
+    """
+
+    proxy: str = ""
+    max_length: int = MAX_LENGTH
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise UsageError(f"max_length must be positive, got {self.max_length}")
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
+        """A selection of train rows, best first.
+
+        Raises:
+            UsageError: no instruction task, an empty target, or no usable proxy.
+            HarnessError: too few rows have a vector with a direction.
+        """
+        require_instructions(task, "rds")
+        subtasks = subtask_members(target_rows(task))
+        pool, goal = (
+            row_states(task, split, self.proxy, context, max_length=self.max_length).last
+            for split in ("train", "validation")
+        )
+        goal = target_directions(goal)
+        scores = (directions(pool) @ subtask_means(goal, subtasks).T).max(1)
+        picked = pick_highest(scores, budget_places(task, budget))
+        report = {
+            "target_rows": len(goal),
+            "target_rows_without_vector": int((~has_direction(goal)).sum()),
+            "subtasks": len(subtasks),
+            **score_report(scores),
+        }
+        return picked_rows(task, picked, ("train", "validation"), report)
+
+
+def subtask_means(units: np.ndarray, subtasks: Sequence[np.ndarray]) -> np.ndarray:
+    """[subtasks, d] the direction of each subtask's mean; rows of NaN are left out.
+
+    Subtasks without any row left, or whose rows cancel out, are missing.
+
+    Args:
+        units: [n, d]; subtasks: positions of each one's rows.
+    """
+    usable = has_direction(units)
+    kept = [rows[usable[rows]] for rows in subtasks if usable[rows].any()]
+    means = directions(np.stack([units[rows].mean(0) for rows in kept]))
+    return means[has_direction(means)]

@@ -1,0 +1,59 @@
+"""RDS+: the target's examples take turns in choosing the rows most like them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.errors import UsageError
+from harness.kit.causal_proxy import MAX_LENGTH, require_instructions, row_states
+from harness.types import DistilledData, TaskData
+from harness_relevance.directions import directions, has_direction, target_directions
+from harness_relevance.picking import budget_places, pick_in_turns, picked_rows, query_blocks
+from harness_relevance.target import target_rows
+
+
+@dataclass(frozen=True)
+class RDSPlus:
+    """RDS+ (Ivison et al. 2025, arXiv 2503.01807, section 3).
+
+    A row is the mean of the last layer's hidden states over its prompt and completion, weighted
+    by position, of an untrained proxy. The target's rows, each by itself, take turns: each takes
+    the pool row of largest cosine that is still free. In the published code an example whose
+    favourite is gone loses its turn; here it takes the next one.
+
+    max_length: tokens read of a row; of a longer one the prompt loses its first.
+    """
+
+    proxy: str = ""
+    max_length: int = MAX_LENGTH
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise UsageError(f"max_length must be positive, got {self.max_length}")
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
+        """A selection of train rows, in the order they are taken.
+
+        Raises:
+            UsageError: no instruction task, an empty target, or no usable proxy.
+            HarnessError: too few rows have a vector with a direction.
+        """
+        require_instructions(task, "rds-plus")
+        target_rows(task)
+        pool, goal = (
+            row_states(task, split, self.proxy, context, max_length=self.max_length).weighted
+            for split in ("train", "validation")
+        )
+        rows = directions(pool)
+        targets = target_directions(goal)
+        examples = targets[has_direction(targets)]
+        similarities = (rows @ examples[s].T for s in query_blocks(len(rows), len(examples)))
+        picked = pick_in_turns(similarities, budget_places(task, budget))
+        report = {
+            "target_rows": len(targets),
+            "target_rows_without_vector": len(targets) - len(examples),
+            "rows_without_score": int((~has_direction(rows)).sum()),
+        }
+        return picked_rows(task, picked, ("train", "validation"), report)

@@ -1,0 +1,109 @@
+"""A context whose one student is a small random language model, and what it computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from causal_models import make_lm
+from harness.context import StageContext
+from harness.fingerprint import canonical_json
+from harness.kit.causal_lm import CausalLM
+from harness.types import TaskData
+
+
+@dataclass
+class MemoryCache:
+    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
+
+    computed: list[str] = field(default_factory=list)
+    _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    def arrays(
+        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
+        key = name + canonical_json(dict(inputs))
+        if key not in self._stored:
+            self._stored[key] = compute()
+            self.computed.append(str(inputs.get("name", name)))
+        return self._stored[key]
+
+
+@dataclass(frozen=True)
+class RandomLM:
+    """A student whose untrained model has 2 layers and 64 positions."""
+
+    family: str = "llama"
+
+    def fingerprint(self) -> str:
+        return f"random {self.family}"
+
+    def build(self, task: TaskData, context: StageContext) -> CausalLM:
+        return make_lm(self.family, seed=context.seed_for("weights"))
+
+
+@dataclass(frozen=True)
+class NoLM:
+    """A student that builds something else."""
+
+    def fingerprint(self) -> str:
+        return "none"
+
+    def build(self, task: TaskData, context: StageContext) -> object:
+        return object()
+
+
+STUDENTS = {family: RandomLM(family) for family in ("llama", "opt", "gpt2")} | {"none": NoLM()}
+
+
+@pytest.fixture
+def cache() -> MemoryCache:
+    return MemoryCache()
+
+
+@pytest.fixture
+def computed(cache: MemoryCache) -> list[str]:
+    """Names of the arrays that were computed instead of found, in order."""
+    return cache.computed
+
+
+@pytest.fixture
+def make_context(tmp_path: Path, cache: MemoryCache) -> Callable[[int], StageContext]:
+    def make(seed: int) -> StageContext:
+        return StageContext(seed, tmp_path, cache=cache, student=STUDENTS.__getitem__)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def context(make_context: Callable[[int], StageContext]) -> StageContext:
+    return make_context(0)
+
+
+@pytest.fixture
+def instructions() -> Callable[..., TaskData]:
+    """An instruction task of given pool and target rows, (prompt, completion) each."""
+    from harness.testing_instruct import toy_instruction_task
+
+    def make(
+        pool: list[tuple[str, str]],
+        target: list[tuple[str, str]],
+        subtasks: list[str] | None = None,
+    ) -> TaskData:
+        goal = _rows(target)
+        if subtasks is not None:
+            goal = goal.add_column("subtask", subtasks)
+        task = toy_instruction_task().sealed()
+        return replace(task, splits={"train": _rows(pool), "validation": goal})
+
+    return make
+
+
+def _rows(pairs: list[tuple[str, str]]) -> Dataset:
+    return Dataset.from_dict({"prompt": [p for p, _ in pairs], "completion": [c for _, c in pairs]})
