@@ -95,7 +95,12 @@ class Budget:
 
         A class with fewer rows than its even share gives all it has, and the rest is shared
         among the others, so the sum is always `total(class_counts)`.
+
+        Raises:
+            UsageError: there are no classes, or `total` refuses.
         """
+        if not class_counts:
+            raise UsageError(f"budget {self} cannot be shared among classes: there are none")
         left = self.total(class_counts)
         shares = [0] * len(class_counts)
         open_classes = [c for c, count in enumerate(class_counts) if count > 0]

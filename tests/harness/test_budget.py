@@ -43,6 +43,15 @@ def test_a_budget_larger_than_train_is_refused() -> None:
         Budget.parse("3/class").total([2, 3])
 
 
+def test_where_there_are_no_classes_none_can_have_a_share() -> None:
+    assert Budget.parse("10%").rows_of(50) == 5
+    assert Budget.parse("7rows").rows_of(50) == 7
+    with pytest.raises(UsageError, match="20/class counts rows of each class"):
+        Budget.parse("20/class").rows_of(50)
+    with pytest.raises(UsageError, match="7rows cannot be shared among classes"):
+        Budget.parse("7rows").per_class([])
+
+
 @given(counts, st.floats(0.01, 100))
 def test_a_percentage_is_never_exceeded_and_never_empty(class_counts: list[int], p: float) -> None:
     total = Budget("percent", p).total(class_counts)
