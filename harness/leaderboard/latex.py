@@ -18,8 +18,6 @@ from harness.stats import holm, paired_difference
 _HEADER = r"% Made by harness leaderboard --format latex; \input it. Needs \usepackage{booktabs}."
 _LEFT_OUT = ("#", "verdict")
 """Columns of scores that a narrow page does without: the order and p say the same."""
-_MOVED = ("vs full",)
-"""Columns of scores that stand in the second table, where there is room."""
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
@@ -54,14 +52,15 @@ class Latex:
         scores, sizes = [], []
         for column in columns:
             title = column.title if column.part == "score" else ""
-            if column.part in ("row", "cost") or title in _MOVED:
+            if column.part in ("row", "cost"):
                 sizes.append(_cells(column))
-            if column.part != "cost" and title not in (*_LEFT_OUT, *_MOVED):
+            if column.part != "cost" and title not in _LEFT_OUT:
                 scores.append(_cells(column, bold if title == f"{table.metric} %" else ()))
         notes = [_bold_note(table.rows), *map(latex, shown_notes(table))]
         bill = " and what they cost" if self.cost else ""
         about = (
-            f"{_measured(table)}: difference from the reference and sd over seeds in points,"
+            f"{_measured(table)}: places it may hold (ranks), difference from the reference and sd over seeds in"
+            f" points,"
             f" label-robust score (LRS), size of the sets{bill}."
         )
         return [
