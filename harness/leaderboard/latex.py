@@ -59,9 +59,8 @@ class Latex:
         notes = [_bold_note(table.rows), *map(latex, shown_notes(table))]
         bill = " and what they cost" if self.cost else ""
         about = (
-            f"{_measured(table)}: places it may hold (ranks), difference from the reference and sd over seeds in"
-            f" points,"
-            f" label-robust score (LRS), size of the sets{bill}."
+            f"{_measured(table)}: places that a method may hold (ranks), difference from the"
+            f" reference and sd over seeds in points, label-robust score (LRS), size of the sets{bill}."
         )
         return [
             _float(_tabular(scores, rules), _caption(table), name, notes),
