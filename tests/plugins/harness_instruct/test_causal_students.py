@@ -21,9 +21,9 @@ from harness.kit.weights import PackageFile
 from harness.testing import toy_task
 from harness.testing_instruct import check_language_model, toy_instruction_task
 from harness.types import DistilledData, Recipe, Student, TaskData
+from harness_instruct.causal_student import CausalStudent
 from harness_instruct.students import (
     AnyCausalLM,
-    CausalStudent,
     Gpt2,
     Llama,
     Opt,
