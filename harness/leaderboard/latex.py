@@ -60,7 +60,8 @@ class Latex:
         bill = " and what they cost" if self.cost else ""
         about = (
             f"{_measured(table)}: places that a method may hold (ranks), difference from the"
-            f" reference and sd over seeds in points, label-robust score (LRS), size of the sets{bill}."
+            " reference and sd over seeds in points, label-robust score (LRS), size of the"
+            f" sets{bill}."
         )
         return [
             _float(_tabular(scores, rules), _caption(table), name, notes),
