@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,13 +76,11 @@ class WarmUp:
         rates = epoch_rates(len(batches), options)[number]
         losses = np.empty(len(batches))
         shown = self.context.track(batches, f"warm-up, epoch {number + 1}", total=len(batches))
-        lm.model.train()
-        with seeded(self.context.seed_for("less dropout", number)):
+        with seeded(self.context.seed_for("less dropout", number)), training(lm.model):
             for step, batch in enumerate(shown):
                 loss = accumulate_completion_gradient(forward, self.rows, batch, shares)
                 losses[step] = float(loss)
                 self._update(optimizer, losses[step], rates[step], options.clip_norm)
-        lm.model.eval()
         return Checkpoint.take(lm.model, self.layout, optimizer, rates, losses)
 
     def _optimizer(self) -> torch.optim.AdamW:
@@ -104,6 +103,16 @@ class WarmUp:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """Dropout on inside the block, and off in every part after it, whatever happened."""
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
 
 
 def epoch_rates(steps: int, options: WarmUpOptions) -> list[np.ndarray]:

@@ -1,0 +1,120 @@
+"""A pool with planted rows, a small proxy, and everything LESS makes before it scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.context import StageContext
+from harness.fingerprint import canonical_json
+from harness.kit.causal_lm import CausalLM
+from harness.kit.lora import add_lora
+from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.testing_instruct import toy_instruction_task
+from harness.types import Student, TaskData
+from harness_instruct.students import Llama
+from harness_less.checkpoints import Checkpoint
+from harness_less.features import GradientSource
+from harness_less.less import Less
+from harness_less.phases import examine_target, warm_up
+from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
+from harness_less.scores import Work
+from harness_less.target_gradients import usable_rows
+
+PROXY = "llama:tiny"
+
+
+def small(**options: Any) -> Less:
+    """LESS with a warm-up of seconds."""
+    known: dict[str, Any] = {
+        "proxy": PROXY, "fraction": 0.25, "epochs": 2, "batch_size": 8, "learning_rate": 3e-3,
+        "lora_rank": 4, "lora_alpha": 8, "max_length": 48, "target_rows": 4,
+    }  # fmt: skip
+    return Less(**{**known, **options})
+
+
+def planted_task(related: int, unrelated: int) -> TaskData:
+    """A pool whose first rows are like the target, and whose other rows are not."""
+    task = toy_instruction_task(2 * max(24, related, unrelated))
+    rows = [*range(0, 2 * related, 2), *range(1, 2 * unrelated, 2)]
+    return replace(task, splits={**task.splits, "train": task.train.select(rows)}).sealed()
+
+
+@dataclass
+class MemoryCache:
+    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
+
+    computed: list[str] = field(default_factory=list)
+    _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    def arrays(
+        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
+        key = name + canonical_json(dict(inputs))
+        if key not in self._stored:
+            self._stored[key] = compute()
+            self.computed.append(name)
+        return self._stored[key]
+
+
+def make_context(
+    folder: Path,
+    seed: int = 0,
+    cache: MemoryCache | None = None,
+    student: Student | None = None,
+) -> StageContext:
+    """A context in which every spec is the same small student."""
+    folder.mkdir(parents=True, exist_ok=True)
+    proxy = student or Llama(variant="tiny")
+    return StageContext(seed, folder, cache=cache or MemoryCache(), student=lambda spec: proxy)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A warmed-up proxy with its pool and target."""
+
+    less: Less
+    lm: CausalLM
+    layout: ParameterLayout
+    readable: ReadableRows
+    target: Target
+    checkpoints: list[Checkpoint]
+    context: StageContext
+
+    @property
+    def source(self) -> GradientSource:
+        return GradientSource(self.lm, self.layout, self.less.gradients)
+
+    def work(self, folder: Path, readable: ReadableRows | None = None, **options: Any) -> Work:
+        """What scoring needs, with other options and, where given, other rows."""
+        flaws, _ = examine_target(
+            self.source, self.target, self.checkpoints, replace(self.context, workdir=folder)
+        )
+        return Work(
+            options=replace(self.less, **options),
+            source=self.source,
+            pool=DistinctRows.of(readable or self.readable),
+            target=self.target,
+            checkpoints=self.checkpoints,
+            usable=usable_rows(flaws, self.target.subtasks),
+            folder=folder,
+            context=replace(self.context, workdir=folder, cache=MemoryCache()),
+        )
+
+
+def make_scene(
+    folder: Path, task: TaskData, *, student: Student | None = None, **options: Any
+) -> Scene:
+    less, context = small(**options), make_context(folder, student=student)
+    lm = (student or Llama(variant="tiny")).build(task, context)  # type: ignore[attr-defined]
+    encoder = lm.encoder(less.max_length)
+    readable = read_pool(encoder, task, context)
+    target = read_target(encoder, task, less.target_rows, context)
+    lm.model = add_lora(lm.model, less.lora, context.seed_for("lora")).eval()
+    layout = ParameterLayout.of(lm.model)
+    checkpoints = warm_up(less, lm, layout, readable, {}, context)
+    return Scene(less, lm, layout, readable, target, checkpoints, context)
