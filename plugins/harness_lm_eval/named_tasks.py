@@ -52,7 +52,11 @@ def score_validation(name: str, task: Any) -> None:
     Raises:
         UsageError: it has only one of them, so lm-eval reports the one that it has.
     """
-    if not (task.has_test_docs() and task.has_validation_docs()):
+    from lm_eval.api.task import ConfigurableTask
+
+    # A class of its own may take its documents from elsewhere than its settings say.
+    follows_settings = type(task) is ConfigurableTask
+    if not (follows_settings and task.has_test_docs() and task.has_validation_docs()):
         raise UsageError(
             f"lm-eval task '{name}' has no validation split besides the one it reports, so"
             " nothing can be chosen on it",
@@ -182,8 +186,6 @@ def _require_runnable(name: str, task: Any) -> None:
         reason = "runs code that a model wrote"
     elif getattr(task, "MULTIMODAL", False):
         reason = "asks about images or sound"
-    elif len(task.eval_docs) == 0:
-        reason = "has no documents to score"
     if reason:
         raise UsageError(f"lm-eval task '{name}' {reason}, and cannot be used here")
 
@@ -196,7 +198,8 @@ def _load_error(text: str, error: Exception) -> HarnessError:
             hint="Run once with the network and without HF_HUB_OFFLINE, so that the data is"
             " downloaded, or use a YAML file with local data.",
         )
-    return UsageError(f"lm-eval task '{text}' cannot be loaded: {reason}")
+    hint = "The split that it scores may be empty." if isinstance(error, IndexError) else ""
+    return UsageError(f"lm-eval task '{text}' cannot be loaded: {reason}", hint=hint)
 
 
 def _is_absence(error: BaseException) -> bool:

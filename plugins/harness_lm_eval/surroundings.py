@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 from harness.randomness import seeded
 
@@ -66,6 +65,9 @@ def _no_prompt_bar() -> Iterator[None]:
     """The bar over the documents, which lm-eval has no switch for."""
     import lm_eval.api.task as task_module
 
-    silent = partial(task_module.tqdm, disable=True)
-    with patch.object(task_module, "tqdm", silent):
+    bar = task_module.tqdm
+    task_module.tqdm = partial(bar, disable=True)
+    try:
         yield
+    finally:
+        task_module.tqdm = bar

@@ -1,14 +1,22 @@
-"""YAML tasks of the user's own, as files."""
+"""Evaluations on small models, and YAML tasks of the user's own as files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from causal_models import make_lm
+from harness.testing import toy_context
+from harness.testing_instruct import toy_instruction_task
+from harness.types import Score, Split, TaskData
+from harness_lm_eval.evaluator import LmEval
+
 WriteTask = Callable[..., Path]
+Evaluate = Callable[..., Score]
 
 DATA = """
 from datasets import Dataset
@@ -60,3 +68,26 @@ def write_task(tmp_path: Path) -> WriteTask:
         return path
 
     return write
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Evaluate:
+    """Scores a harness task's own questions."""
+
+    def run(lm: object, task: TaskData, split: Split = "test", **options: Any) -> Score:
+        return LmEval(**options).evaluate(lm, task, split, toy_context(tmp_path))
+
+    return run
+
+
+@pytest.fixture
+def evaluate_named(tmp_path: Path) -> Evaluate:
+    """Scores a task of lm-eval's with a small model."""
+
+    def run(path: Path | str, split: Split = "test", seed: int = 3, **options: Any) -> Score:
+        task, context = toy_instruction_task(), toy_context(tmp_path / "work")
+        lm = make_lm("llama", seed=seed)
+        lm.model.config.max_position_embeddings = 512
+        return LmEval(task=str(path), **options).evaluate(lm, task, split, context)
+
+    return run

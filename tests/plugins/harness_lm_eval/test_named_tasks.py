@@ -6,7 +6,6 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,15 @@ import pytest
 from causal_models import make_lm
 from harness.components import Component
 from harness.contracts import check_score
-from harness.errors import ContractError, MissingDependencyError, UsageError
-from harness.testing import toy_context
+from harness.errors import ContractError, UsageError
 from harness.testing_instruct import toy_instruction_task
-from harness.types import Score, Split
+from harness.types import Score
 from harness_lm_eval import named_tasks
 from harness_lm_eval.evaluator import LmEval
 from lm_eval_alone import run_alone, samples_of
 
 Evaluate = Callable[..., Score]
 WriteTask = Callable[..., Path]
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path) -> Evaluate:
-    def run(path: Path | str, split: Split = "test", seed: int = 3, **options: Any) -> Score:
-        task, context = toy_instruction_task(), toy_context(tmp_path / "work")
-        lm = make_lm("llama", seed=seed)
-        lm.model.config.max_position_embeddings = 512
-        return LmEval(task=str(path), **options).evaluate(lm, task, split, context)
-
-    return run
 
 
 @pytest.fixture
@@ -57,13 +44,13 @@ def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_network", "no_index")
 def test_a_yaml_file_and_its_folder_score_as_lm_eval_does(
-    write_task: WriteTask, evaluate: Evaluate
+    write_task: WriteTask, evaluate_named: Evaluate
 ) -> None:
     path = write_task()
     lm = make_lm("llama", seed=3)
     alone = run_alone(lm, str(path))
     for text in (path, path.parent):
-        score = evaluate(text)
+        score = evaluate_named(text)
         assert score.main == "acc"
         assert {f"{name},none": value for name, value in score.metrics.items()} == {
             key: alone["results"]["colours"][key] for key in ("acc,none", "acc_norm,none")
@@ -76,17 +63,17 @@ def test_a_yaml_file_and_its_folder_score_as_lm_eval_does(
 
 
 @pytest.mark.usefixtures("no_network", "no_index")
-def test_a_score_keeps_its_contract(write_task: WriteTask, evaluate: Evaluate) -> None:
+def test_a_score_keeps_its_contract(write_task: WriteTask, evaluate_named: Evaluate) -> None:
     component = Component("evaluator", "lm-eval", LmEval, "", "lm-eval", "", "1")
     for options, scored in (({}, 30), ({"limit": 8}, 8), ({"metric": "acc_norm"}, 30)):
-        score = evaluate(write_task(), **options)
+        score = evaluate_named(write_task(), **options)
         check_score(component, score, toy_instruction_task(), "test")
         assert score.scored == scored
         assert score.main == options.get("metric", "acc")
 
 
 def test_local_files_are_read_anew_when_they_change(
-    write_task: WriteTask, evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_task: WriteTask, evaluate_named: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
 
@@ -98,7 +85,7 @@ def test_local_files_are_read_anew_when_they_change(
     prints = []
     for label in (0, 1):
         data.write_text("\n".join(json.dumps({**row, "label": label}) for row in rows) + "\n")
-        assert evaluate(path).items["target"].tolist() == [label] * 6
+        assert evaluate_named(path).items["target"].tolist() == [label] * 6
         prints.append(LmEval(task=str(path)).fingerprint())
     assert prints[0] != prints[1]
 
@@ -136,29 +123,31 @@ class TestIdentity:
 
 
 class TestExamples:
-    def test_are_those_of_lm_eval_alone(self, write_task: WriteTask, evaluate: Evaluate) -> None:
+    def test_are_those_of_lm_eval_alone(
+        self, write_task: WriteTask, evaluate_named: Evaluate
+    ) -> None:
         path, lm = write_task(), make_lm("llama", seed=3)
         lm.model.config.max_position_embeddings = 512
         found = []
         for seed in (1, 2):
-            score = evaluate(path, num_fewshot=3, fewshot_seed=seed)
+            score = evaluate_named(path, num_fewshot=3, fewshot_seed=seed)
             alone = run_alone(lm, str(path), num_fewshot=3, seed=seed)
             assert alone["n-shot"] == {"colours": 3}
             each = [sample["acc"] == 1.0 for sample in samples_of(alone, "colours")]
             assert score.items["score"].tolist() == each
-            again = evaluate(path, num_fewshot=3, fewshot_seed=seed)
+            again = evaluate_named(path, num_fewshot=3, fewshot_seed=seed)
             assert again.items["prediction"].tolist() == score.items["prediction"].tolist()
             found.append([sample["prompt_hash"] for sample in samples_of(alone, "colours")])
         assert found[0] != found[1]
 
     def test_are_the_tasks_own_when_none_are_asked_for(
-        self, write_task: WriteTask, evaluate: Evaluate
+        self, write_task: WriteTask, evaluate_named: Evaluate
     ) -> None:
-        own = evaluate(write_task(num_fewshot=2), metric="acc_norm")
-        asked = evaluate(write_task(), metric="acc_norm", num_fewshot=2)
+        own = evaluate_named(write_task(num_fewshot=2), metric="acc_norm")
+        asked = evaluate_named(write_task(), metric="acc_norm", num_fewshot=2)
         assert own.items["prediction"].tolist() == asked.items["prediction"].tolist()
-        none = evaluate(write_task(num_fewshot=2), metric="acc_norm", num_fewshot=0)
-        plain = evaluate(write_task(), metric="acc_norm")
+        none = evaluate_named(write_task(num_fewshot=2), metric="acc_norm", num_fewshot=0)
+        plain = evaluate_named(write_task(), metric="acc_norm")
         assert none.items["prediction"].tolist() == plain.items["prediction"].tolist()
 
     def test_a_yaml_that_forbids_them_is_not_overridden_in_silence(
@@ -181,21 +170,23 @@ class TestExamples:
         LmEval(task=str(path)).fingerprint()
 
     def test_another_number_than_asked_is_an_error(
-        self, write_task: WriteTask, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+        self, write_task: WriteTask, evaluate_named: Evaluate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(named_tasks, "set_examples", lambda name, task, asked, seed: (
             task.set_config("num_fewshot", 1), task.set_fewshot_seed(seed)))  # fmt: skip
         with pytest.raises(ContractError, match="2 examples, as num_fewshot says, got 1 in"):
-            evaluate(write_task(), num_fewshot=2)
+            evaluate_named(write_task(), num_fewshot=2)
 
 
 class TestSplits:
-    def test_validation_is_the_tasks_own(self, write_task: WriteTask, evaluate: Evaluate) -> None:
+    def test_validation_is_the_tasks_own(
+        self, write_task: WriteTask, evaluate_named: Evaluate
+    ) -> None:
         path = write_task(validation_split="dev")
-        assert evaluate(path, "validation").items["target"].tolist() == [
+        assert evaluate_named(path, "validation").items["target"].tolist() == [
             (n + 50) % 4 for n in range(8)
         ]
-        assert len(evaluate(path, "test").items["target"]) == 30
+        assert len(evaluate_named(path, "test").items["target"]) == 30
         LmEval(task=str(path)).check(toy_instruction_task().sealed(), tunes=True)
 
     @pytest.mark.parametrize("splits", [{}, {"test_split": None, "validation_split": "dev"}])
@@ -203,6 +194,23 @@ class TestSplits:
         self, splits: dict[str, Any], write_task: WriteTask
     ) -> None:
         evaluator = LmEval(task=str(write_task(**splits)))
+        evaluator.check(toy_instruction_task().sealed(), tunes=False)
+        with pytest.raises(UsageError, match="no validation split besides the one it reports"):
+            evaluator.check(toy_instruction_task().sealed(), tunes=True)
+
+    def test_nor_is_a_class_that_may_ignore_its_settings(self, write_task: WriteTask) -> None:
+        path = write_task(validation_split="dev")
+        (path.parent / "own.py").write_text(
+            "from lm_eval.api.task import ConfigurableTask\n"
+            "class Own(ConfigurableTask):\n"
+            "    def __init__(self, config):\n"
+            "        config.pop('class')\n"
+            "        super().__init__(config=config)\n"
+            "    def test_docs(self):\n"
+            "        return self.dataset['test']\n"
+        )
+        path.write_text(path.read_text() + "class: !function own.Own\n")
+        evaluator = LmEval(task=str(path))
         evaluator.check(toy_instruction_task().sealed(), tunes=False)
         with pytest.raises(UsageError, match="no validation split besides the one it reports"):
             evaluator.check(toy_instruction_task().sealed(), tunes=True)
@@ -223,11 +231,11 @@ class TestGroups:
         return path
 
     def test_score_all_documents_of_their_tasks(
-        self, write_task: WriteTask, evaluate: Evaluate
+        self, write_task: WriteTask, evaluate_named: Evaluate
     ) -> None:
         path = self.group(write_task)
-        score = evaluate(path)
-        parts = [evaluate(path.parent / f"{name}.yaml") for name in ("first", "second")]
+        score = evaluate_named(path)
+        parts = [evaluate_named(path.parent / f"{name}.yaml") for name in ("first", "second")]
         assert score.items["score"].tolist() == [
             bool(value) for part in parts for value in part.items["score"]
         ]
@@ -239,145 +247,3 @@ class TestGroups:
         path = self.group(write_task, weight_by_size=False)
         with pytest.raises(UsageError, match="no metric that is a fraction and a mean over doc"):
             LmEval(task=str(path)).fingerprint()
-
-
-class TestMetrics:
-    def test_a_perplexity_cannot_rank(self, write_task: WriteTask) -> None:
-        path = write_task(
-            output_type="loglikelihood",
-            doc_to_choice=None,
-            doc_to_target="{{choices[label]}}",
-            metric_list=[{"metric": "perplexity"}],
-        )
-        with pytest.raises(UsageError, match=r"no metric that is a fraction.* it has perplexity"):
-            LmEval(task=str(path)).fingerprint()
-
-    def test_an_accuracy_beside_a_perplexity_can(
-        self, write_task: WriteTask, evaluate: Evaluate
-    ) -> None:
-        path = write_task(
-            output_type="loglikelihood",
-            doc_to_choice=None,
-            doc_to_target="{{choices[label]}}",
-            metric_list=[{"metric": "perplexity"}, {"metric": "acc"}],
-        )
-        score = evaluate(path)
-        assert set(score.metrics) == {"acc"}
-        assert "prediction" not in score.items
-
-    def test_texts_are_generated_and_matched(
-        self, write_task: WriteTask, evaluate: Evaluate
-    ) -> None:
-        filters = [
-            {"name": "whole", "filter": [{"function": "take_first"}]},
-            {"name": "lower", "filter": [{"function": "lowercase"}, {"function": "take_first"}]},
-        ]
-        path = write_task(
-            output_type="generate_until",
-            doc_to_choice=None,
-            doc_to_target="{{choices[label]}}",
-            generation_kwargs={"until": ["\n"], "max_gen_toks": 3, "do_sample": False},
-            metric_list=[{"metric": "exact_match", "aggregation": "mean",
-                          "higher_is_better": True}],
-            filter_list=filters,
-            test_rows=6,
-        )  # fmt: skip
-        score = evaluate(path, metric="exact_match,lower")
-        assert set(score.metrics) == {"exact_match,whole", "exact_match,lower"}
-        assert score.main == "exact_match,lower"
-        assert score.scored == 6
-
-    def test_values_that_are_no_fractions_are_an_error(
-        self, write_task: WriteTask, evaluate: Evaluate
-    ) -> None:
-        path = write_task()
-        (path.parent / "own.py").write_text(
-            "def results(doc, results):\n    return {'acc': 1.0, 'acc_norm': 7.0}\n"
-        )
-        path.write_text(path.read_text() + "process_results: !function own.results\n")
-        with pytest.raises(ContractError, match=r"metric 'acc_norm'.* something else for 30 of 30"):
-            evaluate(path, metric="acc_norm")
-        score = evaluate(path)
-        assert score.metrics == {"acc": 1.0}
-        assert "prediction" not in score.items
-
-    def test_an_unknown_one_is_named(self, write_task: WriteTask) -> None:
-        with pytest.raises(UsageError, match="no metric 'acc_nrm' that can rank\nDid you mean"):
-            LmEval(task=str(write_task()), metric="acc_nrm").fingerprint()
-
-
-class TestRefusals:
-    def test_nothing_of_a_name_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        names = ["arc_easy", "arc_challenge", "hellaswag"]
-        known = SimpleNamespace(all_tasks=names, task_index=dict.fromkeys(names))
-        monkeypatch.setattr(named_tasks, "_all_tasks", lambda: known)
-        with pytest.raises(UsageError, match="has no task 'arc_eazy'\nDid you mean arc_easy"):
-            LmEval(task="arc_eazy").fingerprint()
-        with pytest.raises(UsageError, match="has no task 'xyzzy'\n`lm-eval ls tasks`"):
-            LmEval(task="xyzzy").fingerprint()
-
-    def test_nor_of_a_path_that_does_not_exist(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="no YAML file or folder"):
-            LmEval(task=str(tmp_path / "none.yaml")).fingerprint()
-
-    def test_a_broken_yaml_is_said_to_be_broken(self, write_task: WriteTask) -> None:
-        path = write_task()
-        path.write_text("task: [colours\n")
-        for text in (path, path.parent):
-            with pytest.raises(UsageError, match=r"colours.yaml' is no YAML that lm-eval can read"):
-                LmEval(task=str(text)).fingerprint()
-        path.write_text("dataset_path: json\n")
-        with pytest.raises(UsageError, match="describes no lm-eval task"):
-            LmEval(task=str(path)).fingerprint()
-        with pytest.raises(UsageError, match="holds no YAML file with an lm-eval task"):
-            LmEval(task=str(path.parent)).fingerprint()
-
-    def test_a_folder_of_several_tasks_is_not_guessed_at(self, write_task: WriteTask) -> None:
-        folder = write_task("one").parent
-        write_task("two")
-        with pytest.raises(UsageError, match=r"holds 2 lm-eval tasks\nName one of them: .*one.yam"):
-            LmEval(task=str(folder)).fingerprint()
-
-    def test_a_mistake_in_a_task_is_told_apart_from_missing_data(
-        self, write_task: WriteTask
-    ) -> None:
-        with pytest.raises(UsageError, match="cannot be loaded: KeyError: 'exam'"):
-            LmEval(task=str(write_task(test_split="exam"))).fingerprint()
-
-    def test_data_that_needs_the_network_is_named_before_anything_runs(
-        self, write_task: WriteTask
-    ) -> None:
-        path = write_task(dataset_path="nobody-here/no-such-data")
-        with pytest.raises(
-            MissingDependencyError, match=r"cannot read its data.*\nRun once with the network"
-        ):
-            LmEval(task=str(path)).fingerprint()
-
-    def test_code_that_a_model_wrote_is_not_run(self, write_task: WriteTask) -> None:
-        with pytest.raises(UsageError, match="runs code that a model wrote"):
-            LmEval(task=str(write_task(unsafe_code=True))).fingerprint()
-
-    def test_an_empty_split(self, write_task: WriteTask) -> None:
-        with pytest.raises(UsageError, match="cannot be loaded: IndexError"):
-            LmEval(task=str(write_task(test_rows=0))).fingerprint()
-
-    @pytest.mark.parametrize("package", ["lm_eval", "accelerate"])
-    def test_a_missing_package_is_named_when_planning(
-        self, package: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import importlib.util
-
-        found = importlib.util.find_spec
-        monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name: None if name == package else found(name)
-        )
-        with pytest.raises(MissingDependencyError, match=rf"'{package}'.*\npip install 'lm-eval"):
-            LmEval().fingerprint()
-
-
-@pytest.mark.slow
-def test_a_built_in_task_is_found_by_name_and_its_data_missed() -> None:
-    with pytest.raises(MissingDependencyError, match="lm-eval task 'arc_easy' cannot read"):
-        LmEval(task="arc_easy").fingerprint()
-    with pytest.raises(UsageError, match="Did you mean"):
-        LmEval(task="arc_eazy").fingerprint()
