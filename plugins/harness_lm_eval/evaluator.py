@@ -86,7 +86,7 @@ class LmEval:
         from harness_lm_eval.surroundings import undisturbed
         from harness_lm_eval.task_identity import identity_of
 
-        with undisturbed(0):
+        with undisturbed():
             loaded = self._named("test")
             main_metric(self.task, loaded, self.metric)
             content = identity_of(loaded["tasks"])
@@ -104,7 +104,7 @@ class LmEval:
             if tunes:
                 from harness_lm_eval.surroundings import undisturbed
 
-                with undisturbed(0):
+                with undisturbed():
                     self._named("validation")
             return
         from harness_lm_eval.own_task import check_own_task, own_metric
@@ -127,7 +127,7 @@ class LmEval:
         from harness_lm_eval.surroundings import same_modes, undisturbed
 
         chat = self._with_chat(trained)
-        with undisturbed(context.seed), quiet_transformers(), same_modes(trained.model):
+        with undisturbed(), quiet_transformers(), same_modes(trained.model):
             loaded = self._named(split) if self.task else self._own(task, split, chat=chat)
             lm = CheckedModel(
                 trained.model,

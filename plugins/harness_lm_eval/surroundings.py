@@ -14,13 +14,18 @@ from harness.randomness import seeded
 if TYPE_CHECKING:
     from torch import nn
 
+_SEED = 0
+
 
 @contextmanager
-def undisturbed(seed: int) -> Iterator[None]:
-    """Global generators seeded, no bars, no log lines; everything is as before on the way out.
+def undisturbed() -> Iterator[None]:
+    """No bars, no log lines, the same seeds every time; everything is as before on the way out.
 
-    Python's, NumPy's and torch's generators, the environment, the log level of `lm_eval` and
-    the progress bars of `datasets` are restored.
+    A task may shuffle its documents or choices while it is loaded. With one seed for all runs
+    they are the same documents, so that runs can be paired.
+
+    Python's, NumPy's and torch's generators, the environment, the log level of `lm_eval` and the
+    progress bars of `datasets` are restored.
     """
     import datasets
 
@@ -30,7 +35,7 @@ def undisturbed(seed: int) -> Iterator[None]:
     bars = not datasets.are_progress_bars_disabled()
     try:
         with ExitStack() as stack:
-            stack.enter_context(seeded(seed))
+            stack.enter_context(seeded(_SEED))
             logger.setLevel(logging.ERROR)
             datasets.disable_progress_bars()
             stack.enter_context(_no_prompt_bar())

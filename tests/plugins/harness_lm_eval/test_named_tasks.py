@@ -15,6 +15,7 @@ from causal_models import make_lm
 from harness.components import Component
 from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
+from harness.testing import toy_context
 from harness.testing_instruct import toy_instruction_task
 from harness.types import Score
 from harness_lm_eval import named_tasks
@@ -88,6 +89,26 @@ def test_local_files_are_read_anew_when_they_change(
         assert evaluate_named(path).items["target"].tolist() == [label] * 6
         prints.append(LmEval(task=str(path)).fingerprint())
     assert prints[0] != prints[1]
+
+
+def test_documents_that_are_shuffled_are_the_same_in_every_run(
+    write_task: WriteTask, tmp_path: Path
+) -> None:
+    path = write_task()
+    (path.parent / "own.py").write_text(
+        "import random\n"
+        "def shuffled(rows):\n"
+        "    return rows.select(random.sample(range(len(rows)), len(rows)))\n"
+    )
+    path.write_text(path.read_text() + "process_docs: !function own.shuffled\n")
+    evaluator = LmEval(task=str(path))
+    first, second = (
+        evaluator.evaluate(make_lm(), toy_instruction_task(), "test", toy_context(tmp_path, seed))
+        for seed in (1, 2)
+    )
+    assert first.items["target"].tolist() == second.items["target"].tolist()
+    assert first.items["target"].tolist() != [n % 4 for n in range(30)]
+    assert evaluator.fingerprint() == evaluator.fingerprint()
 
 
 class TestIdentity:

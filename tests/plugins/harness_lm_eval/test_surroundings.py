@@ -90,7 +90,7 @@ def test_settings_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     datasets.enable_progress_bars()
 
     def fail() -> None:
-        with undisturbed(0):
+        with undisturbed():
             os.environ["KEPT"] = "changed"
             os.environ["ADDED_INSIDE"] = "1"
             assert datasets.are_progress_bars_disabled()
