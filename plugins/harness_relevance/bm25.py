@@ -29,7 +29,7 @@ WORDS = r"(?u)\w+"
 
 @dataclass(frozen=True)
 class BM25:
-    """Okapi BM25 (Robertson and Zaragoza 2009, section 3) of pool rows for the target's rows.
+    """Okapi BM25 (Robertson and Zaragoza 2009) of pool rows for the target's rows.
 
     A pool row d is worth to a query q, with the inverse document frequency that is never negative
     (Lucene's; Kamphuis et al. 2020, table 1),

@@ -27,7 +27,7 @@ WORDS_AND_SIGNS = r"(?u)\w+|[^\w\s]+"
 
 @dataclass(frozen=True)
 class DSIR:
-    """Data selection via importance resampling (Xie et al. 2023, arXiv 2302.03169, section 3).
+    """Data selection via importance resampling (Xie et al. 2023, arXiv 2302.03169).
 
     Words and bigrams of a row (runs of word characters or of signs, lower case) are hashed into
     `buckets`. A row with counts z has the log importance weight sum_j z_j log(p_j / q_j), p and q

@@ -23,7 +23,7 @@ from harness_relevance.picking import (
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Pruning by perplexity (Marion et al. 2023, arXiv 2309.04564, section 2.1).
+    """Pruning by perplexity (Marion et al. 2023, arXiv 2309.04564).
 
     The perplexity of a completion given its prompt under an untrained proxy is the exponential of
     the mean loss of its tokens; the report has losses, in nats. The paper prunes pre-training

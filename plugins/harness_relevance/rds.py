@@ -19,7 +19,7 @@ from harness_relevance.target import subtask_members, target_rows
 
 @dataclass(frozen=True)
 class RDS:
-    """Representation-based data selection, as the baseline of LESS (Xia et al. 2024, section 4).
+    """Representation-based data selection, the baseline of LESS (Xia et al. 2024).
 
     A row is the last layer's hidden state at its last token, prompt and completion read by an
     untrained proxy. Its score is the cosine with the mean of a subtask's rows, each taken at

@@ -16,7 +16,7 @@ from harness_relevance.target import target_rows
 
 @dataclass(frozen=True)
 class RDSPlus:
-    """RDS+ (Ivison et al. 2025, arXiv 2503.01807, section 3).
+    """RDS+ (Ivison et al. 2025, arXiv 2503.01807).
 
     A row is the mean of the last layer's hidden states over its prompt and completion, weighted
     by position, of an untrained proxy. The target's rows, each by itself, take turns: each takes
