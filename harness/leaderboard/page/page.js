@@ -139,6 +139,7 @@ function chartConfig() {
     axis: { ...labels, gridColor: colour("--line"), domainColor: colour("--muted"), tickColor: colour("--muted") },
     legend: { ...labels, orient: "bottom", columns: 3, symbolBaseFillColor: colour("--muted"), symbolBaseStrokeColor: colour("--muted") },
     title: { color: colour("--text") },
+    header: labels,
     text: { color: colour("--text") },
   };
 }
