@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,77 +39,85 @@ def require_instructions(task: TaskData, method: str) -> None:
         )
 
 
-def row_states(
-    task: TaskData,
-    split: Split,
-    spec: str,
-    context: StageContext,
-    *,
-    max_length: int = MAX_LENGTH,
-    rows: np.ndarray | None = None,
-) -> PooledStates:
-    """The proxy's pooled hidden states of a split's prompts with their completions.
+@dataclass
+class CausalProxy:
+    """An untrained language model as it looks at one task's prompts with their completions.
 
-    No end token is read: what a language model makes of it tells little of what stands before.
-    The states depend on task, proxy and `max_length`, never on the stage's seed: what is random
-    in a proxy comes from a seed of its own. So all methods, seeds and budgets share them.
+    What it sees depends on task and proxy, never on the stage's seed: what is random in a proxy
+    comes from a seed of its own. So all methods, seeds and budgets of a store share it, and the
+    model is built once, when something is not there yet.
 
-    Args:
-        max_length: tokens of a row, as in `CausalLM.encode`; 0 for as many as the model allows.
-        rows: positions in the split, all of it by default.
-
-    Raises:
-        UsageError: no usable proxy, or a completion without a token or too long for it.
-    """
-    from harness.kit.hidden_states import PooledStates, pool_states
-
-    chosen = task.split(split)
-    if rows is not None:
-        chosen = chosen.select(rows)
-
-    def compute(lm: CausalLM, pairs: Pairs) -> Arrays:
-        encoded = lm.encoder(max_length).encode(pairs, end=False, context=context)
-        return vars(pool_states(lm, encoded.rows, context))
-
-    inputs = {"name": "states", "max_length": max_length}
-    return PooledStates(**_shared(inputs, task, chosen, spec, context, compute))
-
-
-def row_losses(task: TaskData, split: Split, spec: str, context: StageContext) -> np.ndarray:
-    """[n] mean cross-entropy of each completion's tokens given its prompt, in nats, float64.
-
-    Its exponential is the completion's perplexity under the proxy. No end token is predicted.
-    Shared as `row_states` are, whose errors see.
+    spec: of a student that builds a causal language model.
     """
 
-    def compute(lm: CausalLM, pairs: Pairs) -> Arrays:
-        found = lm.loglikelihood(pairs, context)
-        return {"losses": -found.sums / found.tokens}
+    spec: str
+    task: TaskData
+    context: StageContext
 
-    inputs = {"name": "losses"}
-    return _shared(inputs, task, task.split(split), spec, context, compute)["losses"]
+    @cached_property
+    def lm(self) -> CausalLM:
+        """The model.
 
+        Raises:
+            UsageError: no proxy is named, or it is no causal language model.
+        """
+        return build_proxy_lm(self.spec, self.task, replace(self.context, seed=_SEED))
 
-def _shared(
-    inputs: Mapping[str, Any],
-    task: TaskData,
-    rows: Dataset,
-    spec: str,
-    context: StageContext,
-    compute: Callable[[CausalLM, Pairs], Arrays],
-) -> Arrays:
-    """What `compute` finds in rows by a fresh proxy; `inputs` is what else it depends on."""
-    texts = rows.select_columns(_COLUMNS)
-    everything = {
-        **inputs,
-        **proxy_lm_inputs(spec, context),
-        "version": _VERSION,
-        "rows": rows_digest(texts),
-        "train": rows_digest(task.train),
-    }
+    def states(
+        self, split: Split, *, max_length: int = MAX_LENGTH, rows: np.ndarray | None = None
+    ) -> PooledStates:
+        """The pooled hidden states of a split's rows.
 
-    def look() -> Arrays:
-        lm = build_proxy_lm(spec, task, replace(context, seed=_SEED))
-        return compute(lm, list(zip(texts["prompt"][:], texts["completion"][:], strict=True)))
+        No end token is read: what a language model makes of it tells little of what is before it.
 
-    return context.cache.arrays("causal-proxy", everything, look)
+        Args:
+            max_length: tokens of a row, as in `CausalLM.encode`; 0 for as many as the model allows.
+            rows: positions in the split, all of it by default.
+
+        Raises:
+            UsageError: no usable proxy, or a completion without a token or too long for it.
+        """
+        from harness.kit.hidden_states import PooledStates, pool_states
+
+        chosen = self.task.split(split)
+        if rows is not None:
+            chosen = chosen.select(rows)
+
+        def look(pairs: Pairs) -> Arrays:
+            encoder = self.lm.encoder(max_length)
+            encoded = encoder.encode(pairs, end=False, context=self.context)
+            return vars(pool_states(self.lm, encoded.rows, self.context))
+
+        return PooledStates(**self._shared("states", chosen, {"max_length": max_length}, look))
+
+    def losses(self, split: Split) -> np.ndarray:
+        """[n] mean cross-entropy of each completion's tokens given its prompt, in nats, float64.
+
+        Its exponential is the completion's perplexity. No end token is predicted.
+
+        Raises:
+            UsageError: no usable proxy, or a completion without a token or too long for it.
+        """
+
+        def look(pairs: Pairs) -> Arrays:
+            found = self.lm.loglikelihood(pairs, self.context)
+            return {"losses": -found.sums / found.tokens}
+
+        return self._shared("losses", self.task.split(split), {}, look)["losses"]
+
+    def _shared(
+        self, name: str, rows: Dataset, options: Mapping[str, Any], look: Callable[[Pairs], Arrays]
+    ) -> Arrays:
+        texts = rows.select_columns(_COLUMNS)
+        inputs = {
+            "version": _VERSION,
+            "rows": rows_digest(texts),
+            "train": rows_digest(self.task.train),
+            **proxy_lm_inputs(self.spec, self.context),
+            **options,
+        }
+
+        def compute() -> Arrays:
+            return look(list(zip(texts["prompt"][:], texts["completion"][:], strict=True)))
+
+        return self.context.cache.arrays(f"causal-{name}", inputs, compute)

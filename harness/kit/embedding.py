@@ -157,14 +157,14 @@ def _instruction_vectors(
     context: StageContext,
     rows: Sequence[int] | np.ndarray | None,
 ) -> np.ndarray:
-    from harness.kit.causal_proxy import row_states
+    from harness.kit.causal_proxy import CausalProxy
 
     if pooling == "head":
         raise UsageError(
             "pooling 'head' is not defined for a language model", hint="Use pooling 'mean'."
         )
     chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
-    states = row_states(task, split, encoder, context, rows=chosen)
+    states = CausalProxy(encoder, task, context).states(split, rows=chosen)
     vectors = states.mean if pooling == "mean" else states.last
     _require_finite(vectors, encoder)
     return vectors

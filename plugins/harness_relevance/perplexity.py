@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.causal_proxy import require_instructions, row_losses
+from harness.kit.causal_proxy import CausalProxy, require_instructions
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,
@@ -43,7 +43,7 @@ class Perplexity:
             HarnessError: too few losses are finite.
         """
         require_instructions(task, "perplexity")
-        losses = row_losses(task, "train", self.proxy, context)
+        losses = CausalProxy(self.proxy, task, context).losses("train")
         preference = {"low": -losses, "high": losses, "middle": -distance_from_middle(losses)}
         picked = pick_highest(preference[self.keep], budget_places(task, budget))
         chosen = Picked(picked.rows, losses[picked.rows])

@@ -10,7 +10,7 @@ import numpy as np
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.causal_proxy import MAX_LENGTH, require_instructions, row_states
+from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
 from harness_relevance.picking import budget_places, pick_highest, picked_rows, score_report
@@ -44,12 +44,10 @@ class RDS:
         """
         require_instructions(task, "rds")
         subtasks = subtask_members(target_rows(task))
-        pool, goal = (
-            row_states(task, split, self.proxy, context, max_length=self.max_length).last
-            for split in ("train", "validation")
-        )
-        goal = target_directions(goal)
-        scores = (directions(pool) @ subtask_means(goal, subtasks).T).max(1)
+        proxy = CausalProxy(self.proxy, task, context)
+        pool = directions(proxy.states("train", max_length=self.max_length).last)
+        goal = target_directions(proxy.states("validation", max_length=self.max_length).last)
+        scores = (pool @ subtask_means(goal, subtasks).T).max(1)
         picked = pick_highest(scores, budget_places(task, budget))
         report = {
             "target_rows": len(goal),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.causal_proxy import MAX_LENGTH, require_instructions, row_states
+from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
 from harness_relevance.picking import budget_places, pick_in_turns, picked_rows, query_blocks
@@ -42,12 +42,9 @@ class RDSPlus:
         """
         require_instructions(task, "rds-plus")
         target_rows(task)
-        pool, goal = (
-            row_states(task, split, self.proxy, context, max_length=self.max_length).weighted
-            for split in ("train", "validation")
-        )
-        rows = directions(pool)
-        targets = target_directions(goal)
+        proxy = CausalProxy(self.proxy, task, context)
+        rows = directions(proxy.states("train", max_length=self.max_length).weighted)
+        targets = target_directions(proxy.states("validation", max_length=self.max_length).weighted)
         examples = targets[has_direction(targets)]
         similarities = (rows @ examples[s].T for s in query_blocks(len(rows), len(examples)))
         picked = pick_in_turns(similarities, budget_places(task, budget))

@@ -17,7 +17,7 @@ from harness.errors import HarnessError, UsageError
 from harness.fingerprint import canonical_json
 from harness.kit import causal_proxy
 from harness.kit.causal_lm import CausalLM
-from harness.kit.causal_proxy import require_instructions, row_losses, row_states
+from harness.kit.causal_proxy import CausalProxy, require_instructions
 from harness.kit.embedding import embed_rows
 from harness.testing import WordCounts, toy_task
 from harness.testing_instruct import toy_instruction_task
@@ -81,10 +81,12 @@ def context(tmp_path: Path, cache: CountingCache) -> StageContext:
 def test_states_do_not_depend_on_the_stage(
     task: TaskData, context: StageContext, cache: CountingCache
 ) -> None:
-    first = row_states(task, "train", "lm", context)
-    again = row_states(task, "train", "lm", replace(context, seed=5))
+    first = CausalProxy("lm", task, context).states("train")
+    again = CausalProxy("lm", task, replace(context, seed=5)).states("train")
     assert len(cache.stored) == 1
-    fresh = row_states(task, "train", "lm", StageContext(9, Path(), student=context.student))
+    fresh = CausalProxy("lm", task, StageContext(9, Path(), student=context.student)).states(
+        "train"
+    )
     np.testing.assert_array_equal(first.weighted, again.weighted)
     np.testing.assert_array_equal(first.weighted, fresh.weighted)
 
@@ -92,35 +94,35 @@ def test_states_do_not_depend_on_the_stage(
 def test_whatever_changes_them_is_part_of_their_name(
     task: TaskData, context: StageContext, cache: CountingCache
 ) -> None:
-    row_states(task, "train", "lm", context)
-    row_states(task, "validation", "lm", context)
-    row_states(task, "train", "other-lm", context)
-    row_states(task, "train", "lm", context, max_length=20)
-    row_states(task, "train", "lm", context, rows=np.array([1, 0]))
+    CausalProxy("lm", task, context).states("train")
+    CausalProxy("lm", task, context).states("validation")
+    CausalProxy("other-lm", task, context).states("train")
+    CausalProxy("lm", task, context).states("train", max_length=20)
+    CausalProxy("lm", task, context).states("train", rows=np.array([1, 0]))
     vocabulary = replace(task, splits={**task.splits, "train": task.train.select(range(6))})
-    row_states(vocabulary, "validation", "lm", context)
-    row_losses(task, "train", "lm", context)
+    CausalProxy("lm", vocabulary, context).states("validation")
+    CausalProxy("lm", task, context).losses("train")
     assert len(cache.stored) == 7
 
 
 def test_rows_are_given_by_position(task: TaskData, context: StageContext) -> None:
-    whole = row_states(task, "train", "lm", context)
-    some = row_states(task, "train", "lm", context, rows=np.array([7, 2]))
+    whole = CausalProxy("lm", task, context).states("train")
+    some = CausalProxy("lm", task, context).states("train", rows=np.array([7, 2]))
     np.testing.assert_allclose(some.last, whole.last[[7, 2]], rtol=1e-4, atol=1e-5)
 
 
 def test_a_shorter_row_keeps_its_end(task: TaskData, context: StageContext) -> None:
-    long = row_states(task, "train", "lm", context)
-    short = row_states(task, "train", "lm", context, max_length=20)
+    long = CausalProxy("lm", task, context).states("train")
+    short = CausalProxy("lm", task, context).states("train", max_length=20)
     assert not np.allclose(long.weighted, short.weighted, atol=1e-3)
     with pytest.raises(UsageError, match="does not fit into 2 tokens"):
-        row_states(task, "train", "lm", context, max_length=2)
+        CausalProxy("lm", task, context).states("train", max_length=2)
 
 
 def test_losses_are_the_likelihoods_of_completions_by_token(
     task: TaskData, context: StageContext
 ) -> None:
-    losses = row_losses(task, "train", "lm", context)
+    losses = CausalProxy("lm", task, context).losses("train")
     assert losses.dtype == np.float64
     lm = RandomLM().build(task, replace(context, seed=causal_proxy._SEED))
     pairs = zip(task.train["prompt"], task.train["completion"], strict=True)
@@ -135,18 +137,31 @@ def test_other_modalities_are_refused() -> None:
 
 
 def test_without_a_language_model_the_error_says_so(task: TaskData, context: StageContext) -> None:
-    for look in (row_states, row_losses):
-        with pytest.raises(UsageError, match="no proxy to look at the rows with"):
-            look(task, "train", "", context)
-        with pytest.raises(UsageError, match="builds no causal language model"):
-            look(task, "train", "words", context)
+    for spec, message in (("", "no proxy to look"), ("words", "builds no causal language model")):
+        with pytest.raises(UsageError, match=message):
+            CausalProxy(spec, task, context).states("train")
+        with pytest.raises(UsageError, match=message):
+            CausalProxy(spec, task, context).losses("train")
+
+
+def test_the_model_is_built_once_and_only_if_something_is_missing(
+    task: TaskData, context: StageContext
+) -> None:
+    first = CausalProxy("lm", task, context)
+    first.states("train")
+    model = first.lm
+    first.losses("validation")
+    assert first.lm is model
+    again = CausalProxy("lm", task, context)
+    again.losses("validation")
+    assert "lm" not in vars(again)
 
 
 def test_embeddings_of_instructions_are_a_language_models_states(
     task: TaskData, context: StageContext, cache: CountingCache
 ) -> None:
     rows = [3, 1, 2]
-    states = row_states(task, "train", "lm", context, rows=np.array(rows))
+    states = CausalProxy("lm", task, context).states("train", rows=np.array(rows))
     mean = embed_rows(task, "train", "lm", "mean", context, rows=rows)
     last = embed_rows(task, "train", "lm", "cls", context, rows=rows)
     np.testing.assert_array_equal(mean, states.mean)

@@ -31,7 +31,7 @@ class MemoryCache:
         key = name + canonical_json(dict(inputs))
         if key not in self._stored:
             self._stored[key] = compute()
-            self.computed.append(str(inputs.get("name", name)))
+            self.computed.append(name)
         return self._stored[key]
 
 

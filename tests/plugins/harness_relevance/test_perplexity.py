@@ -87,7 +87,7 @@ def test_rows_without_a_loss_are_reported_and_never_chosen(
     losses = np.arange(24.0)
     losses[[0, 3]] = math.nan
     losses[23] = math.inf
-    monkeypatch.setattr("harness_relevance.perplexity.row_losses", lambda *_: losses)
+    monkeypatch.setattr(causal_proxy.CausalProxy, "losses", lambda *_: losses)
     method = Perplexity("llama", keep)  # type: ignore[arg-type]
     data = method.distill(task, Budget.parse("21rows"), context)
     assert data.indices is not None
@@ -104,4 +104,4 @@ def test_losses_are_computed_once(
         Perplexity("llama", keep).distill(  # type: ignore[arg-type]
             task, Budget.parse("25%"), make_context(seed)
         )
-    assert computed == ["losses"]
+    assert computed == ["causal-losses"]

@@ -13,6 +13,7 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
 from harness.kit import causal_proxy
+from harness.kit.causal_proxy import CausalProxy
 from harness.kit.hidden_states import PooledStates
 from harness.testing_instruct import toy_instruction_task
 from harness.types import DistilledData, Split, TaskData
@@ -103,10 +104,10 @@ def test_both_share_one_pass_over_pool_and_target(
     for seed, budget in enumerate(("3rows", "25%")):
         for method in (RDS, RDSPlus):
             method(proxy="llama").distill(task, Budget.parse(budget), make_context(seed))
-    assert computed == ["states", "states"]
+    assert computed == ["causal-states"] * 2
     RDS(proxy="llama", max_length=40).distill(task, Budget.parse("3rows"), make_context(0))
     RDS(proxy="gpt2").distill(task, Budget.parse("3rows"), make_context(0))
-    assert computed == ["states"] * 6
+    assert computed == ["causal-states"] * 6
 
 
 @pytest.mark.parametrize("method", [RDS, RDSPlus])
@@ -140,16 +141,16 @@ def test_a_subtask_without_a_direction_is_left_out() -> None:
     assert found.tolist() == [[1.0, 0.0]]
 
 
-class BrokenStates:
+def broken_states(pool: list[int], target: list[int]) -> Callable[..., PooledStates]:
     """States of rows that point to (1, 0), but for those named, which are not numbers."""
 
-    def __init__(self, pool: list[int], target: list[int]) -> None:
-        self._broken = {"train": pool, "validation": target}
-
-    def __call__(self, task: TaskData, split: Split, *_: object, **__: object) -> PooledStates:
-        vectors = np.tile(np.array([1.0, 0.0], dtype=np.float32), (len(task.split(split)), 1))
-        vectors[self._broken[split]] = np.nan
+    def states(proxy: CausalProxy, split: Split, *, max_length: int) -> PooledStates:
+        rows = len(proxy.task.split(split))
+        vectors = np.tile(np.array([1.0, 0.0], dtype=np.float32), (rows, 1))
+        vectors[{"train": pool, "validation": target}[split]] = np.nan
         return PooledStates(vectors, vectors, vectors)
+
+    return states
 
 
 @pytest.mark.parametrize("method", [RDS, RDSPlus])
@@ -159,7 +160,7 @@ def test_rows_without_a_vector_are_reported_and_never_chosen(
     context: StageContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{method.__module__}.row_states", BrokenStates([0, 2], [1]))
+    monkeypatch.setattr(CausalProxy, "states", broken_states([0, 2], [1]))
     data = method(proxy="llama").distill(task, Budget.parse("22rows"), context)
     assert sorted(indices(data)) == [n for n in range(24) if n not in (0, 2)]
     assert data.report["rows_without_score"] == 2
@@ -175,7 +176,7 @@ def test_a_target_without_any_vector_is_an_error(
     context: StageContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{method.__module__}.row_states", BrokenStates([], list(range(8))))
+    monkeypatch.setattr(CausalProxy, "states", broken_states([], list(range(8))))
     with pytest.raises(HarnessError, match="gives every target row a vector that is zero or not"):
         method(proxy="llama").distill(task, Budget.parse("3rows"), context)
 
