@@ -21,7 +21,7 @@ class WarmUpOptions:
     proxy: the student that is warmed up; the suite's when empty.
     fraction: of the pool's rows, drawn anew for each seed; epochs: each leaves one checkpoint.
     batch_size, learning_rate, clip_norm: of AdamW without decay; the rate rises over the share
-    `warmup` of the steps and falls as a line.
+    `warmup` of the steps and falls as a line; clip_norm 0 turns clipping off.
     max_length: tokens kept of a row, here and for gradients.
     lora_rank, lora_alpha, lora_dropout, lora_targets: of the adapters, the only weights trained.
     """
@@ -46,6 +46,8 @@ class WarmUpOptions:
                 raise UsageError(f"less: {name} = {getattr(self, name)} should be 1 or more")
         if not 0 < self.fraction <= 1:
             raise UsageError(f"less: fraction = {self.fraction:g} should be in (0, 1]")
+        if not self.clip_norm >= 0:
+            raise UsageError(f"less: clip_norm = {self.clip_norm:g} should be 0 or more")
         if not self.learning_rate > 0:
             raise UsageError(f"less: learning_rate = {self.learning_rate:g} should be positive")
         if not 0 <= self.warmup < 1:

@@ -22,7 +22,7 @@ from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, rea
 from harness_less.scores import Work, exact_scores
 from harness_less.stored_scores import stored_scores
 from harness_less.target_gradients import TargetGradients, usable_rows
-from harness_less.warm_up import WarmUp, checkpoints_of, warm_up_rows
+from harness_less.warm_up import WarmUp, checkpoints_of, sound_rows, warm_up_rows
 
 
 def score_pool(
@@ -43,7 +43,7 @@ def score_pool(
     target = read_target(encoder, task, options.target_rows, context)
     lm.model = add_lora(lm.model, options.lora, context.seed_for("lora")).eval()
     layout = ParameterLayout.of(lm.model)
-    checkpoints = warm_up(options, lm, layout, pool, inputs, context)
+    trained, checkpoints = warm_up(options, lm, layout, pool, inputs, context)
     source = GradientSource(lm, layout, options.gradients)
     flaws, zero_shares = examine_target(source, target, checkpoints, context)
     work = Work(
@@ -66,7 +66,7 @@ def score_pool(
         "losses": np.concatenate([checkpoint.losses for checkpoint in checkpoints]),
         "zero_coordinates": zero_shares,
         "mean_pairwise_cosine": np.array([likeness(work)]),
-        **counts(work, pool),
+        **counts(work, trained),
     }
 
 
@@ -77,12 +77,18 @@ def warm_up(
     pool: ReadableRows,
     inputs: Mapping[str, Any],
     context: StageContext,
-) -> list[Checkpoint]:
-    """The checkpoints of a run on a part of the pool, shared by all budgets and variants."""
-    rows = warm_up_rows(pool, options.fraction, context)
-    run = WarmUp(lm, layout, rows, options, context)
-    arrays = context.cache.arrays("less-warm-up", inputs, lambda: run.run(context.workdir))
-    return checkpoints_of(arrays, options.epochs)
+) -> tuple[int, list[Checkpoint]]:
+    """A run on a part of the pool, shared by all budgets and variants: its rows, and checkpoints.
+
+    Rows whose loss is not finite before any training are left out.
+    """
+
+    def train() -> dict[str, np.ndarray]:
+        rows = sound_rows(lm, warm_up_rows(pool, options.fraction, context))
+        return WarmUp(lm, layout, rows, options, context).run(context.workdir)
+
+    arrays = context.cache.arrays("less-warm-up", inputs, train)
+    return int(arrays["rows"][0]), checkpoints_of(arrays, options.epochs)
 
 
 def examine_target(
@@ -122,10 +128,10 @@ def likeness(work: Work) -> float:
     return float(computed_once(work.folder / "likeness.safetensors", look)["value"][0])
 
 
-def counts(work: Work, pool: ReadableRows) -> dict[str, np.ndarray]:
-    """Whole numbers for the report."""
+def counts(work: Work, trained: int) -> dict[str, np.ndarray]:
+    """Whole numbers for the report; trained: rows of the warm-up."""
     values = {
-        "warm_up_rows": max(1, round(work.options.fraction * len(pool.encoded))),
+        "warm_up_rows": trained,
         "checkpoints": len(work.checkpoints),
         "adapter_parameters": work.source.layout.size,
         "target_rows": int(work.usable.sum()),

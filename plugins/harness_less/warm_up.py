@@ -13,13 +13,18 @@ import torch
 from torch import nn
 
 from harness.context import StageContext
-from harness.errors import DivergenceError, UsageError
+from harness.errors import DivergenceError, HarnessError, UsageError
 from harness.kit.causal_forward import CausalForward
 from harness.kit.causal_lm import CausalLM
-from harness.kit.causal_lm_training import accumulate_completion_gradient, take
+from harness.kit.causal_lm_training import (
+    accumulate_completion_gradient,
+    completion_losses,
+    take,
+)
 from harness.kit.computed_once import computed_once
 from harness.kit.labelled_rows import LabelledRows
 from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.text_classifier import evaluating
 from harness.kit.training import build_optimizer, schedule
 from harness.randomness import seeded
 from harness.types import Recipe
@@ -42,11 +47,11 @@ class WarmUp:
     context: StageContext
 
     def run(self, folder: Path) -> dict[str, np.ndarray]:
-        """The arrays of all checkpoints, `0/` before those of the first, and so on.
+        """The arrays of all checkpoints, `0/` before those of the first, and so on, and `rows`.
 
         Epochs that an earlier attempt left in `folder` are not computed again.
         """
-        found: dict[str, np.ndarray] = {}
+        found = {"rows": np.array([len(self.rows)])}
         start = Checkpoint.take(
             self.lm.model, self.layout, self._optimizer(), np.zeros(0), np.zeros(0)
         )
@@ -141,6 +146,27 @@ def warm_up_rows(pool: ReadableRows, fraction: float, context: StageContext) -> 
     count = max(1, round(fraction * len(pool.encoded)))
     generator = context.numpy_generator("less warm-up rows")
     return take(pool.encoded, np.sort(generator.permutation(len(pool.encoded))[:count]))
+
+
+def sound_rows(lm: CausalLM, rows: LabelledRows) -> LabelledRows:
+    """The rows whose loss is finite, so that one broken row does not end the run.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    forward = CausalForward(lm.model, rows.rows, lm.pad_id, lm.device)
+    losses = np.empty(len(rows))
+    with evaluating(lm.model):
+        for members in forward.split(np.arange(len(rows))):
+            losses[members] = completion_losses(forward, rows, members).float().cpu().numpy()
+    sound = np.flatnonzero(np.isfinite(losses))
+    if len(sound) == 0:
+        raise HarnessError(
+            f"the untrained proxy gives NaN or infinity for all {len(rows)} rows of the warm-up"
+            " of less",
+            hint="Choose another proxy.",
+        )
+    return take(rows, sound)
 
 
 def checkpoints_of(arrays: Mapping[str, np.ndarray], epochs: int) -> list[Checkpoint]:

@@ -116,5 +116,5 @@ def make_scene(
     target = read_target(encoder, task, less.target_rows, context)
     lm.model = add_lora(lm.model, less.lora, context.seed_for("lora")).eval()
     layout = ParameterLayout.of(lm.model)
-    checkpoints = warm_up(less, lm, layout, readable, {}, context)
+    _, checkpoints = warm_up(less, lm, layout, readable, {}, context)
     return Scene(less, lm, layout, readable, target, checkpoints, context)

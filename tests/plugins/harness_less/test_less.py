@@ -171,16 +171,17 @@ class Allergic(Llama):
 
 class TestRowsThatCannotBeScored:
     def test_they_are_reported_and_never_chosen(self, task: TaskData, tmp_path: Path) -> None:
-        """Row 3 is too long for its completion to be read; row 20 gives NaN."""
+        """Row 3 is too long for its completion to be read; row 20 gives NaN, in the warm-up too."""
         prompts, completions = list(task.train["prompt"]), list(task.train["completion"])
         completions[3] = "so " * 200
         prompts[20] = "what is ☃? "
         train = Dataset.from_dict({"prompt": prompts, "completion": completions})
         own = replace(task, splits={**task.splits, "train": train})
-        less = small(fraction=0.05)
+        less = small(fraction=1.0)
         everything = Budget.parse("100%")
         data = less.distill(own, everything, make_context(tmp_path, student=Allergic()))
         assert set(range(24)) - set(chosen(data)) == {3, 20}
+        assert data.report["warm_up_rows"] == 22
         assert data.report["excluded_unreadable"] == 1
         assert data.report["excluded_not_finite"] == 1
         assert all(np.isfinite(v) for v in data.report.values() if not isinstance(v, str))
@@ -204,6 +205,7 @@ class TestRefuses:
             ({"epochs": 0}, "epochs = 0 should be 1 or more"),
             ({"learning_rate": -1.0}, "learning_rate = -1 should be positive"),
             ({"warmup": 1.0}, "warmup = 1"),
+            ({"clip_norm": -1.0}, "clip_norm = -1"),
             ({"lora_rank": 0}, "rank of 1 or more"),
             ({"target_rows": -1}, "target_rows = -1"),
             ({"projection": "srht"}, "scoring 'exact' needs no projection"),

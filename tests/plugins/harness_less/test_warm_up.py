@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from less_world import Scene, make_context, planted_task
+from less_world import Scene, make_context, make_scene, planted_task
 
-from harness.errors import DivergenceError, UsageError
+from harness.errors import DivergenceError, HarnessError, UsageError
+from harness.kit.language_model_loss import LanguageModelLoss
 from harness.kit.per_example_gradients.layout import ParameterLayout
 from harness_instruct.students import Llama
 from harness_less.checkpoints import Checkpoint
 from harness_less.options import WarmUpOptions
 from harness_less.scores import checkpoint_weights
-from harness_less.warm_up import WarmUp, epoch_rates, warm_up_rows
+from harness_less.warm_up import WarmUp, checkpoints_of, epoch_rates, sound_rows, warm_up_rows
 
 
 def run_of(scene: Scene, *, seed: int = 0, **options: Any) -> WarmUp:
@@ -86,6 +87,57 @@ class TestEpochs:
         checkpoint = run.epoch(1, fresh(run))
         assert len(checkpoint.losses) == len(checkpoint.rates) == 5
         assert set(checkpoint.steps.values()) == {5}
+
+    def test_it_is_one_run_of_adam_over_all_epochs(self, tmp_path: Path) -> None:
+        """Against a plain loop with one optimiser, whose memory nobody took or put back."""
+        scene = make_scene(tmp_path / "scene", planted_task(8, 16), lora_dropout=0.0)
+        run = run_of(scene, fraction=0.5, batch_size=5, epochs=3, warmup=0.0, clip_norm=0.5)
+        start = fresh(run)
+        start.put_weights(scene.lm.model, scene.layout)
+        found = checkpoints_of(run.run(tmp_path), 3)[-1]
+        start.put_weights(scene.lm.model, scene.layout)
+        parameters = list(scene.layout.parameters(scene.lm.model).values())
+        optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.0)
+        step, losses = 0, []
+        for epoch in range(3):
+            order = run.context.numpy_generator("less order", epoch).permutation(12)
+            losses = []
+            for batch in (order[:5], order[5:10], order[10:]):
+                optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / 9)
+                optimizer.zero_grad()
+                rows = run.rows.batch(batch, scene.lm.pad_id, "cpu")
+                loss = LanguageModelLoss()(scene.lm.model, rows).mean()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+                optimizer.step()
+                losses.append(loss.item())
+                step += 1
+        np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
+        assert set(found.steps.values()) == {9}
+        for name, parameter in scene.layout.parameters(scene.lm.model).items():
+            moments = optimizer.state[parameter]
+            for value, expected in (
+                (found.weights[name] - start.weights[name], parameter.detach() - 0.05),
+                (found.first[name], moments["exp_avg"]),
+                (found.second[name], moments["exp_avg_sq"]),
+            ):
+                error = np.linalg.norm(value - expected.numpy())
+                assert error < 5e-3 * np.linalg.norm(expected.numpy()), name
+
+    def test_a_proxy_that_computes_no_row_is_refused(self, scene: Scene) -> None:
+        rows = run_of(scene).rows
+        weight = scene.lm.model.get_input_embeddings().weight
+        start = rows.rows.ids[0][0]
+        before = weight[start].detach().clone()
+        with torch.no_grad():
+            weight[start] = float("nan")
+        try:
+            with pytest.raises(HarnessError, match="all 6 rows"):
+                sound_rows(scene.lm, rows)
+        finally:
+            with torch.no_grad():
+                weight[start] = before
+        assert len(sound_rows(scene.lm, rows)) == 6
 
     def test_going_on_after_a_kill_gives_the_same_bits(self, scene: Scene, tmp_path: Path) -> None:
         """Dropout is on, so that its random numbers must be the same as well."""
