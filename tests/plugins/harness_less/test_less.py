@@ -11,6 +11,7 @@ import pytest
 import torch
 from datasets import Dataset
 from less_world import PROXY, MemoryCache, make_context, planted_task, small
+from safetensors.numpy import load_file
 
 from harness.budget import Budget
 from harness.components import DistillerComponent
@@ -102,12 +103,25 @@ class TestReport:
     def test_seeds_change_the_warm_up_and_the_same_seed_nothing(
         self, task: TaskData, tmp_path: Path
     ) -> None:
+        """Seed 0 is asked first through a cache that seed 1 uses as well."""
+        cache = MemoryCache()
         reports = [
-            small().distill(task, ROWS, make_context(tmp_path / str(n), seed)).report
-            for n, seed in enumerate((0, 0, 1))
+            small().distill(task, ROWS, make_context(tmp_path / str(n), seed, own)).report
+            for n, (seed, own) in enumerate(((0, cache), (0, None), (1, cache)))
         ]
         assert reports[0] == reports[1]
         assert reports[0]["score_max"] != reports[2]["score_max"]
+
+    def test_the_seed_draws_the_adapters(self, task: TaskData, tmp_path: Path) -> None:
+        """At a rate of almost zero they stay what they were at first."""
+        drawn = []
+        for seed in (0, 1):
+            folder = tmp_path / str(seed)
+            small(learning_rate=1e-12).distill(task, ROWS, make_context(folder, seed))
+            arrays = load_file(folder / "warm-up-0.safetensors")
+            drawn.append({n: a for n, a in arrays.items() if n.startswith("weights/")})
+        unequal = [n for n in drawn[0] if not np.allclose(drawn[0][n], drawn[1][n], atol=1e-9)]
+        assert unequal == [n for n in drawn[0] if "lora_A" in n]
 
 
 class TestSharing:
