@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import BenchResult
+from harness.api import BenchResult, plan
 from harness.errors import HarnessError, UsageError
 from harness.hookspecs import hookimpl
 from harness.plan import Plan, build_plan, expected_seconds
@@ -166,3 +166,11 @@ def test_the_executed_keys_are_the_planned_ones(run_toy: Callable[..., BenchResu
 def test_suites_are_values() -> None:
     assert isinstance(TOY, Suite)
     assert replace(TOY) == TOY
+
+
+def test_methods_look_through_the_first_student_where_the_suite_names_no_proxy() -> None:
+    planned, _ = plan("quickstart", students=["bert:tiny"], distillers=["k-means"], budgets=["1%"])
+    proxies = {
+        c.distiller.options["proxy"] for c in planned.cells if "proxy" in c.distiller.options
+    }
+    assert proxies == {"bert:tiny"}
