@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.kit.kmeans import check_points
 
 Track = Callable[[Iterable[int]], Iterable[int]]
-"""Wraps a loop in a progress bar."""
+"""Shows progress over a loop, `iter` for none."""
 
 
 def herding(points: Tensor, k: int, track: Track = iter) -> Tensor:

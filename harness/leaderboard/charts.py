@@ -224,6 +224,7 @@ def _point(table: Table, row: Row) -> Point:
         "budget": row.budget,
         "label": row.label,
         "reference": row.is_reference,
+        "neutral": row.is_reference or row.distiller == table.baseline,
         "rows": rows,
         "seconds": max(seconds, 1e-3),
         "score": round(100 * row.score.mean, 4),
@@ -246,7 +247,7 @@ def _document(description: str, data: Sequence[Point], body: Mapping[str, Any]) 
 
 def _reference_lines() -> Spec:
     return {
-        "transform": [{"filter": "datum.reference || datum.method == 'random'"}],
+        "transform": [{"filter": "datum.neutral"}],
         "mark": {"type": "rule", "strokeDash": [6, 4], "color": NEUTRAL},
         "encoding": {"x": {"field": "score", "type": "quantitative"}, "y": {"value": 0},
                      "y2": {"value": "height"}},

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.embedding import TFIDF, Embedding, embed_rows
+from harness.kit.herding import Track
 from harness.kit.kmeans import nearest
 from harness_coreset.coreset import Candidates, Choice, Coreset
-from harness_coreset.groups import Track
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.kit.herding import Track
 from harness.kit.kmeans import check_points
 from harness_coreset.embedded import EmbeddedCoreset, Points
-from harness_coreset.groups import Track
 
 _SIMILARITIES_AT_ONCE = 1 << 22
 

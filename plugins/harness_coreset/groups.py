@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,6 @@ from harness.budget import Budget
 from harness.errors import UsageError
 from harness.randomness import derive_seed
 from harness.types import LABEL_COLUMN, TaskData
-
-Track = Callable[[Iterable[int]], Iterable[int]]
-"""Shows progress over a loop, `iter` for none."""
 
 _POOL_SEED = derive_seed("coreset pool")
 

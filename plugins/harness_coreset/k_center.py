@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.kit.herding import lifted_columns
+from harness.kit.herding import Track, lifted_columns
 from harness.kit.kmeans import check_points
 from harness_coreset.embedded import EmbeddedCoreset, Points
-from harness_coreset.groups import Track
 
 
 @dataclass(frozen=True)

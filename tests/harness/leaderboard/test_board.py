@@ -23,11 +23,6 @@ from harness.record import Cost, Costs, PackedArray
 from harness.results import Problem, Results
 from harness.stats import crossed_interval, estimate_mean
 
-
-def item_scores(value: float, items: int) -> np.ndarray:
-    return (np.arange(items) < round(value * items)).astype(np.uint8)
-
-
 RANDOM = [0.610, 0.645, 0.630]
 DILM = [0.700, 0.735, 0.715]
 
@@ -608,8 +603,10 @@ class TestOtherItems:
         row = rows_of(
             board_of(make_record.seeds("random", RANDOM), make_record.seeds("dilm", DILM))
         )["dilm @ 10/class"]
-        first = np.stack([item_scores(v, 200) for v in DILM]).astype(float)
-        second = np.stack([item_scores(v, 200) for v in RANDOM]).astype(float)
+        first, second = (
+            np.stack([record.item_scores for record in records]).astype(float)
+            for records in (make_record.seeds("dilm", DILM), make_record.seeds("random", RANDOM))
+        )
         assert row.comparison is not None
         assert row.comparison.elsewhere == crossed_interval(first - second)
 
