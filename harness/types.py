@@ -46,6 +46,10 @@ class TaskData:
     split is the pool to choose from; validation and test are the target, which may come from
     elsewhere and has the further columns `scoring_columns`: `choices` with `answer`, the number
     of the right one, and `subtask`, as far as the target has them.
+
+    An image-text task has the input columns `image`, a `datasets.Image`, and `caption`, and classes
+    or none. `class_texts[c]` are the texts whose mean embedding stands for class c in zero-shot
+    classification: templates filled in, or descriptions.
     """
 
     name: str
@@ -58,6 +62,7 @@ class TaskData:
     source: DataSource
     notes: tuple[str, ...] = ()
     scoring_columns: tuple[str, ...] = ()
+    class_texts: tuple[tuple[str, ...], ...] = ()
 
     @property
     def row_columns(self) -> tuple[str, ...]:
@@ -225,6 +230,23 @@ class Distiller(Protocol):
 
 
 @runtime_checkable
+class ModelDistiller(Protocol):
+    """Trains a student with a teacher's help: what it makes is the model, not the data.
+
+    Options are the fields of the implementing dataclass. A field `teacher: str = ""` left empty is
+    filled with the suite's teacher, a student's name. Everything random comes from the context.
+    """
+
+    def fit(
+        self, task: TaskData, student: Student, recipe: Recipe, context: StageContext
+    ) -> Trained:
+        """The student trained on the whole train split under the suite's recipe.
+
+        As many steps, rows a step and rates as the recipe says, whatever the loss.
+        """
+
+
+@runtime_checkable
 class Trained(Protocol):
     """A fitted student; offers the capabilities that evaluators need, `predict` for one."""
 
@@ -259,6 +281,17 @@ class LanguageModel(Trained, Protocol):
         self, pairs: Sequence[tuple[str, str]], context: StageContext | None = None
     ) -> LogLikelihoods:
         """The log-likelihoods of (prompt, continuation) pairs, in their order."""
+
+
+@runtime_checkable
+class ImageTextModel(Trained, Protocol):
+    """Puts images and texts into one space, where what belongs together is near."""
+
+    def encode_image(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
+        """Unit embeddings of the column `image`, [n, width] float32, in the order of `rows`."""
+
+    def encode_text(self, texts: Sequence[str], context: StageContext | None = None) -> np.ndarray:
+        """Unit embeddings, [n, width] float32, in the order of `texts`."""
 
 
 @runtime_checkable
