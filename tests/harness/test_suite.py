@@ -31,7 +31,7 @@ def test_a_file_becomes_a_typed_protocol() -> None:
 
 def test_every_suite_of_the_project_can_be_read() -> None:
     suites = PluginHost.discover().registry.suites
-    assert {"quickstart", "glue-dilm", "sst2-local"} <= set(suites)
+    assert {"quickstart", "glue-dilm", "sst2-local", "arc-local"} <= set(suites)
     for name, path in suites.items():
         suite = load_suite(path)
         assert suite.name == name
