@@ -10,6 +10,9 @@ same run:
 
     python benchmarks/speed/per_example_gradients.py
     python benchmarks/speed/per_example_gradients.py --layers 12 --width 768 --rows 512
+
+With `--dattri` the package dattri-llm does the same work on the same batches instead: gradients,
+Adam's directions, and cosines of those with the gradients of 16 further rows.
 """
 
 from __future__ import annotations
@@ -20,16 +23,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from torch.optim import AdamW
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.kit.adam_direction import AdamState
 from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
-from harness.kit.column_blocks import ColumnBlock
+from harness.kit.column_blocks import ColumnBlock, products
 from harness.kit.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language_model_loss import LanguageModelLoss
 from harness.kit.per_example_gradients.backend import PerExampleGradients
@@ -45,6 +50,7 @@ PAD = 0
 REDRAWN_FOR = 16
 COLLECTED = 64
 SIGN_BLOCK = 128
+TARGET_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,12 @@ class Bench:
     model: nn.Module
     rows: LabelledRows
     layout: ParameterLayout
-    state: AdamState
+    optimizer: AdamW
     device: torch.device
+
+    @cached_property
+    def state(self) -> AdamState:
+        return AdamState.of(self.optimizer, self.model, self.layout)
 
     def batched(
         self, backend: type[PerExampleGradients], batch: int, projector: Projector, *, adam: bool
@@ -63,10 +73,8 @@ class Bench:
         """[rows, outputs]: groups of similar length, projected block by block."""
         gradients = backend(self.model, LanguageModelLoss(), self.layout)
         features = torch.empty(len(self.rows), projector.outputs, device=self.device)
-        for group in self._groups(batch):
-            blocks: Iterable[ColumnBlock] = gradients.blocks(
-                self.rows.batch(group, PAD, self.device)
-            )
+        for group, inputs in self.batches(batch):
+            blocks: Iterable[ColumnBlock] = gradients.blocks(inputs)
             if adam:
                 blocks = (self.state.direction(block) for block in blocks)
             features[torch.from_numpy(group).to(self.device)] = projector.project_blocks(blocks)
@@ -97,22 +105,40 @@ class Bench:
             parts.append(rows @ signs)
         return torch.cat(parts, dim=1)[:, :outputs]
 
-    def _groups(self, batch: int) -> list[np.ndarray]:
-        return length_groups(
+    def cosines(self, batch: int, directions: Tensor) -> Tensor:
+        """[rows, directions] of Adam's directions, none of which is kept."""
+        gradients = HookGradients(self.model, LanguageModelLoss(), self.layout)
+        found = torch.empty(len(self.rows), len(directions), device=self.device)
+        for group, inputs in self.batches(batch):
+            blocks = (self.state.direction(block) for block in gradients.blocks(inputs))
+            dots, squares = products(blocks, directions)
+            found[torch.from_numpy(group).to(self.device)] = dots / squares.sqrt().unsqueeze(1)
+        return found
+
+    def batches(self, batch: int) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        """Rows of similar length together."""
+        groups = length_groups(
             self.rows.rows.lengths,
             batch,
             overhead=group_overhead(self.device),
             max_tokens=token_limit(self.device),
         )
+        return ((group, self.rows.batch(group, PAD, self.device)) for group in groups)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to get features; peer: what its time is divided into."""
+    """One way to get features.
+
+    peer: what its time is divided into; truth: what its result is compared with, row by row, or
+    by the cosines of all pairs where it is projected.
+    """
 
     name: str
     run: Callable[[], Tensor]
     peer: str
+    truth: str
+    projected: bool = False
 
 
 def main() -> None:
@@ -126,7 +152,8 @@ def main() -> None:
         f" {options.threads} threads, {options.device}, torch {torch.__version__};"
         f" medians of {options.repeats}"
     )
-    contenders = list(make_contenders(bench, options))
+    make = dattri_contenders if options.dattri else make_contenders
+    contenders = list(make(bench, options))
     seconds: dict[str, list[tuple[float, float]]] = {each.name: [] for each in contenders}
     found: dict[str, Tensor] = {}
     for _ in range(options.repeats):
@@ -145,8 +172,7 @@ def report(
     found: dict[str, Tensor],
     rows: int,
 ) -> None:
-    """Prints a line for each contender, with its error against the unprojected features."""
-    exact = cosines(found["adam, hooks"])
+    """Prints a line for each contender."""
     medians = {
         name: tuple(statistics.median(column) for column in zip(*spent, strict=True))
         for name, spent in seconds.items()
@@ -155,10 +181,11 @@ def report(
     for each in contenders:
         wall, cpu = medians[each.name]
         peer = medians[each.peer]
-        if each.peer == "loop":
-            error = f"{relative(found[each.name], found['loop']):.1e} of the gradient's length"
+        own, truth = found[each.name], found[each.truth]
+        if each.projected:
+            error = f"{rms(cosines(own) - cosines(truth)):.4f} rms of cosines"
         else:
-            error = f"{rms(cosines(found[each.name]) - exact):.4f} rms of cosines"
+            error = f"{relative(own, truth):.1e} of a row's length"
         print(
             f"{each.name:26}{rows / wall:11.1f}{cpu / rows * 1e3:12.1f}{peer[0] / wall:7.1f}"
             f"{peer[1] / cpu:10.1f}  {error}"
@@ -173,15 +200,16 @@ def make_contenders(bench: Bench, options: argparse.Namespace) -> Iterator[Conte
     def gradients(backend: type[PerExampleGradients], rows: int) -> Callable[[], Tensor]:
         return lambda: bench.batched(backend, rows, whole, adam=False)
 
-    yield Contender("loop", gradients(LoopGradients, 1), "loop")
-    yield Contender("vmap", gradients(VmapGradients, batch), "loop")
-    yield Contender("hooks", gradients(HookGradients, batch), "loop")
-    yield Contender("adam, obvious", lambda: bench.obvious(options.outputs), "adam, obvious")
+    yield Contender("loop", gradients(LoopGradients, 1), "loop", "loop")
+    yield Contender("vmap", gradients(VmapGradients, batch), "loop", "loop")
+    yield Contender("hooks", gradients(HookGradients, batch), "loop", "loop")
+    obvious, exact = "adam, obvious", "adam, hooks"
+    yield Contender(obvious, lambda: bench.obvious(options.outputs), obvious, exact, True)
 
     def features(projector: Projector) -> Callable[[], Tensor]:
         return lambda: bench.batched(HookGradients, batch, projector, adam=True)
 
-    yield Contender("adam, hooks", features(whole), "adam, obvious")
+    yield Contender(exact, features(whole), obvious, exact)
 
     def collected(projector: Projector) -> Callable[[], Tensor]:
         parts = features(whole)
@@ -189,13 +217,38 @@ def make_contenders(bench: Bench, options: argparse.Namespace) -> Iterator[Conte
 
     for kind, way in (("rademacher", collected), ("srht", features), ("sparse", features)):
         projector = new_projector(kind, size, options.outputs)
-        yield Contender(f"adam, hooks, {kind}", way(projector), "adam, obvious")
+        yield Contender(f"adam, hooks, {kind}", way(projector), obvious, exact, True)
+
+
+def dattri_contenders(bench: Bench, options: argparse.Namespace) -> Iterator[Contender]:
+    """The package and ours in turn, on the same batches; each pair gives the same numbers."""
+    from dattri_peer import DattriPeer
+
+    size, batch, rows = bench.layout.size, options.batch, len(bench.rows)
+    whole = Identity(size, size)
+    peer = DattriPeer(bench.model, bench.layout, bench.optimizer)
+    for name, adam in (("gradients", False), ("adam", True)):
+
+        def theirs(adam: bool = adam) -> Tensor:
+            return peer.features(bench.batches(batch), rows, adam=adam)
+
+        def ours(adam: bool = adam) -> Tensor:
+            return bench.batched(HookGradients, batch, whole, adam=adam)
+
+        dattri = f"{name}, dattri-llm"
+        yield Contender(dattri, theirs, dattri, dattri)
+        yield Contender(f"{name}, hooks", ours, dattri, dattri)
+    target = random_rows(TARGET_ROWS, options, seed=1).batch(range(TARGET_ROWS), PAD, bench.device)
+    gradients = HookGradients(bench.model, LanguageModelLoss(), bench.layout).matrix(target)
+    directions, held = nn.functional.normalize(gradients, dim=1), peer.whole(target)
+    dattri = "cosines, dattri-llm"
+    yield Contender(dattri, lambda: peer.cosines(bench.batches(batch), rows, held), dattri, dattri)
+    yield Contender("cosines, hooks", lambda: bench.cosines(batch, directions), dattri, dattri)
 
 
 def make_bench(options: argparse.Namespace) -> Bench:
     """Random weights, five AdamW updates of the adapters, and rows that are half prompt."""
     torch.manual_seed(0)
-    rng = np.random.default_rng(0)
     config = LlamaConfig(
         vocab_size=options.vocabulary,
         hidden_size=options.width,
@@ -209,20 +262,24 @@ def make_bench(options: argparse.Namespace) -> Bench:
     )
     device = torch.device(options.device)
     model = get_peft_model(LlamaForCausalLM(config), adapters).to(device).eval()
-    ids = tuple(
-        rng.integers(1, options.vocabulary, size=n)
-        for n in rng.integers(options.shortest, options.longest + 1, options.rows)
-    )
-    labels = tuple(np.where(np.arange(len(row)) < len(row) // 2, IGNORED, row) for row in ids)
-    rows = LabelledRows(EncodedRows(ids), labels)
+    rows = random_rows(options.rows, options, seed=0)
     layout = ParameterLayout.of(model)
-    optimizer = torch.optim.AdamW(layout.parameters(model).values(), lr=1e-3)
+    optimizer = AdamW(layout.parameters(model).values(), lr=1e-3)
     for start in range(5):
         batch = rows.batch(np.arange(start, start + 4), PAD, device)
         LanguageModelLoss()(model, batch).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    return Bench(model, rows, layout, AdamState.of(optimizer, model, layout), device)
+    return Bench(model, rows, layout, optimizer, device)
+
+
+def random_rows(count: int, options: argparse.Namespace, seed: int) -> LabelledRows:
+    """Rows of random tokens and lengths, the first half of each a prompt without labels."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(options.shortest, options.longest + 1, count)
+    ids = tuple(rng.integers(1, options.vocabulary, size=n) for n in lengths)
+    labels = tuple(np.where(np.arange(len(row)) < len(row) // 2, IGNORED, row) for row in ids)
+    return LabelledRows(EncodedRows(ids), labels)
 
 
 def cosines(features: Tensor) -> Tensor:
@@ -254,6 +311,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dattri", action="store_true", help="compare with dattri-llm instead")
     return parser.parse_args()
 
 
