@@ -69,6 +69,7 @@ def train_model(
     context: StageContext,
     *,
     swap: EmbeddingSwap | None = None,
+    after_step: Callable[[int], None] | None = None,
     validation: Validation | None = None,
 ) -> None:
     """Trains in place for `recipe.steps` updates with dropout on; leaves the model in eval mode.
@@ -79,6 +80,7 @@ def train_model(
     Args:
         rows: how many there are to draw batches from.
         swap: puts a compact input embedding in place while training.
+        after_step: told the number of each update, from 0, once its weights are in place.
         validation: a score of the model as it stands, higher is better. With the recipe's
             checkpoint `validation` it is asked `recipe.evaluations` times, evenly spaced, and
             the best weights, the earliest among equals, are kept.
@@ -102,6 +104,8 @@ def train_model(
             loss = accumulate(batch)
             _update(model, optimizer, loss, step, recipe, swap)
             losses[step] = float(loss)
+            if after_step is not None:
+                after_step(step)
             if keeper is not None and step + 1 in checks:
                 with swap.dense() if swap else nullcontext():
                     keeper.check()
@@ -157,7 +161,7 @@ def accumulate_gradient(
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
-    """AdamW over the trained parameters; biases and the parameters of norm layers do not decay."""
+    """AdamW over the trained parameters, of which those of `decay_groups` decay."""
     decayed, exempt = decay_groups(model)
     parameters = dict(model.named_parameters())
     groups = [
@@ -170,14 +174,15 @@ def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float)
 def decay_groups(model: nn.Module) -> tuple[list[str], list[str]]:
     """Names of the trained parameters with and without weight decay.
 
-    A norm layer is known by its module's type, not by its parameter's name: GPT-2 calls its
+    Biases, the parameters of norm layers and single numbers, such as CLIP's temperature, do not
+    decay. A norm layer is known by its module's type, not by its parameter's name: GPT-2 calls its
     norms `ln_1`, which a search for "LayerNorm" misses.
     """
     exempt = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-        if _is_norm(module) or name == "bias" or name.endswith("_bias")
+        for name, parameter in module.named_parameters(recurse=False)
+        if _is_norm(module) or name == "bias" or name.endswith("_bias") or parameter.numel() == 1
     }
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return [n for n in trained if n not in exempt], [n for n in trained if n in exempt]
