@@ -1,0 +1,58 @@
+"""The loss between an image's patches and its caption's words, matched to one another.
+
+LightCLIP (Nie et al. 2023, arXiv 2312.00674) names a relaxed bipartite matching of patches and
+words; its equations are not known to us, and what stands here is a reconstruction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.kit.contrastive.matchers import Matcher
+from harness.kit.contrastive.pair_losses import paired_cross_entropy
+
+
+def matched_pairs_loss(patches: Tensor, texts: Tensor, words: Tensor, matcher: Matcher) -> Tensor:
+    """The mean over pairs of 1 - the similarity of matched patches and words, a scalar in [0, 2].
+
+    Only an image's own caption is matched, b assignments; pairs without a word do not count.
+
+    Args:
+        patches: [b, p, d]; texts: [b, w, d]; both are made unit vectors here.
+        words: [b, w] bool, which tokens are words: no pad, start, end or mask.
+        matcher: gives the plan; gradients flow through the matched similarities alone.
+    """
+    similarity = _unit(patches) @ _unit(texts).transpose(1, 2)
+    scores = plan_scores(similarity, matcher(similarity.detach(), words))
+    counted = words.any(1)
+    return ((1.0 - scores) * counted).sum() / counted.sum().clamp(min=1)
+
+
+def matched_contrast_loss(
+    patches: Tensor, texts: Tensor, words: Tensor, matcher: Matcher, scale: Tensor
+) -> Tensor:
+    """CLIP's loss of the matched similarities of every image with every caption, a scalar.
+
+    It costs b^2 assignments. Pairs without a word are left out. Arguments as above, and
+    `scale`, which multiplies the similarities.
+    """
+    counted = words.any(1)
+    images, captions, present = _unit(patches[counted]), _unit(texts[counted]), words[counted]
+    rows = len(images)
+    if rows == 0:
+        return (patches.sum() + texts.sum()) * 0.0
+    similarity = torch.einsum("ipd,jwd->ijpw", images, captions).flatten(0, 1)
+    plan = matcher(similarity.detach(), present.repeat(rows, 1))
+    return paired_cross_entropy(scale * plan_scores(similarity, plan).view(rows, rows))
+
+
+def plan_scores(similarity: Tensor, plan: Tensor) -> Tensor:
+    """[n]: the mean similarity [n, p, w] under a plan of the same shape; 0 where that is empty."""
+    mass = plan.sum((1, 2))
+    return (plan * similarity).sum((1, 2)) / torch.where(mass > 0, mass, 1.0)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return functional.normalize(rows, dim=-1)
