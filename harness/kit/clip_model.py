@@ -153,7 +153,8 @@ def build_clip(config: Mapping[str, Any]) -> nn.Module:
     """An untrained float32 model, its weights from torch's global generator, nothing fetched.
 
     Args:
-        config: as the JSON files of open_clip: embed_dim, vision_cfg, text_cfg and options.
+        config: as the JSON files of open_clip: embed_dim, vision_cfg, text_cfg and options; with
+            `layers`, as `clip_shape.sized_config` makes it, each layer has its own size.
 
     Raises:
         UsageError: open_clip cannot build it; says what it said.
@@ -161,6 +162,7 @@ def build_clip(config: Mapping[str, Any]) -> nn.Module:
     from open_clip.model import CLIP, CustomTextCLIP
 
     arguments = deepcopy(dict(config))
+    layers = arguments.pop("layers", None)
     custom = arguments.pop("custom_text", False) or "hf_model_name" in arguments["text_cfg"]
     if "timm_model_name" in arguments["vision_cfg"]:
         arguments["vision_cfg"]["timm_model_pretrained"] = False
@@ -168,10 +170,15 @@ def build_clip(config: Mapping[str, Any]) -> nn.Module:
         arguments["text_cfg"]["hf_model_pretrained"] = False
     try:
         with quiet_open_clip():
-            return (CustomTextCLIP if custom else CLIP)(**arguments).float()
+            model = (CustomTextCLIP if custom else CLIP)(**arguments).float()
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"open_clip cannot build this model: {reason}") from error
+    if layers is not None:
+        from harness.kit.sized_clip import give_layers
+
+        give_layers(model, layers)
+    return model
 
 
 @contextmanager
