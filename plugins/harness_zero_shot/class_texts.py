@@ -1,0 +1,111 @@
+"""The texts that stand for a class, from templates or from the task, and their mean embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import ContractError, UsageError
+from harness.types import TaskData
+
+PLACE = "{}"
+"""Where a template takes the name of a class."""
+
+
+def read_templates(templates: Sequence[str] | str) -> tuple[str, ...]:
+    """Templates as given: several, one, or the path of a text file with one on each line.
+
+    Raises:
+        UsageError: no such file, an empty one, or a template without exactly one `{}`.
+    """
+    given = _lines(templates) if isinstance(templates, str) else tuple(templates)
+    for template in given:
+        if template.count(PLACE) != 1:
+            raise UsageError(
+                f"the template '{template}' has {template.count(PLACE)} places for the class",
+                hint=f"Write {PLACE} once, as in 'a photo of a {PLACE}.'.",
+            )
+    return given
+
+
+def texts_of_classes(task: TaskData, templates: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Each class's texts: the templates with its name or, without templates, the task's own.
+
+    Raises:
+        UsageError: neither the task nor the options have texts.
+        ContractError: the task has no classes, or texts for some of them only.
+    """
+    if not task.label_names:
+        raise _unfit(task, "label_names", "the names of the classes", "none")
+    if templates:
+        return tuple(
+            tuple(template.replace(PLACE, name) for template in templates)
+            for name in task.label_names
+        )
+    if not task.class_texts:
+        raise UsageError(
+            f"task '{task.name}' has no texts that stand for its classes",
+            hint="Set templates, as in --set evaluator.zero-shot.templates='a photo of a {}.'",
+        )
+    if len(task.class_texts) != len(task.label_names):
+        raise _unfit(
+            task, "class_texts", f"texts of {len(task.label_names)} classes",
+            f"of {len(task.class_texts)}",
+        )  # fmt: skip
+    without = [
+        name
+        for name, texts in zip(task.label_names, task.class_texts, strict=True)
+        if not texts or not all(text.strip() for text in texts)
+    ]
+    if without:
+        raise _unfit(task, "class_texts", "texts of every class", f"none of {', '.join(without)}")
+    return task.class_texts
+
+
+def class_embeddings(embeddings: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """[classes, width] float64: the mean of each class's unit embeddings, scaled to length 1.
+
+    Args:
+        embeddings: [texts, width], class after class.
+        sizes: how many texts each class has.
+
+    Raises:
+        ContractError: the embeddings of a class cancel out.
+    """
+    starts = np.cumsum([0, *sizes[:-1]])
+    sums = np.add.reduceat(embeddings.astype(np.float64), starts, axis=0)
+    means = sums / np.asarray(sizes)[:, None]
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    if (lengths < np.finfo(np.float32).eps).any():
+        raise ContractError(
+            plugin="the trained student",
+            field="the mean embedding of a class's texts",
+            expected="a direction",
+            got=f"zero for class {int(lengths.argmin())}",
+        )
+    return means / lengths
+
+
+def _lines(templates: str) -> tuple[str, ...]:
+    if not templates.strip():
+        return ()
+    if PLACE in templates:
+        return (templates,)
+    path = Path(templates)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"templates = '{templates}' is neither a template nor a text file that can be read",
+            hint=f"A template has the place {PLACE}; a file has one template on each line.",
+        ) from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise UsageError(f"the file '{templates}' holds no template")
+    return found
+
+
+def _unfit(task: TaskData, field: str, expected: str, got: str) -> ContractError:
+    return ContractError(plugin=f"task '{task.name}'", field=field, expected=expected, got=got)
