@@ -7,8 +7,10 @@ model, is applied to the chosen tokens alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -58,12 +60,8 @@ class CausalForward:
         inputs = self.inputs(members)
         longest = inputs["input_ids"].shape[1]
         chosen = torch.from_numpy(rows * longest + positions).to(self.device)
-        head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(_keep(chosen))
-        try:
+        with only_chosen(self.model, chosen):
             return self.model(**inputs, use_cache=False).logits[0]
-        finally:
-            hook.remove()
 
     def inputs(self, members: np.ndarray) -> dict[str, Tensor]:
         """What the model is given of some rows."""
@@ -89,11 +87,19 @@ class BranchingForward(CausalForward):
         return {**inputs, "attention_mask": mask.unsqueeze(1).to(self.device)}
 
 
-def _keep(chosen: Tensor) -> Any:
-    """A hook that lets only the chosen tokens, counted over the batch, reach a layer."""
+@contextmanager
+def only_chosen(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
+    """Lets only the chosen tokens, counted over the batch, reach the vocabulary's matrix.
 
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    The model's logits are [1, k, vocabulary] inside the block.
+    """
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *others = inputs
         return hidden.flatten(0, 1)[chosen].unsqueeze(0), *others
 
-    return hook
+    hook = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
