@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.images import image_columns
 from harness.plan import Cell
 from harness.store import Distilled, atomic_folder
 from harness.types import TaskData
@@ -19,7 +20,7 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
     """Writes `data.jsonl`, `data.parquet` and `README.md` into a new folder.
 
     Soft labels and weights become the columns `soft_label` and `weight`; a selection keeps its
-    positions in the train split as `train_index`.
+    positions in the train split as `train_index`. Images stand in the Parquet file alone.
     """
     import pyarrow.parquet
 
@@ -27,7 +28,7 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
     with atomic_folder(folder) as partial:
         pyarrow.parquet.write_table(rows.with_format("arrow")[:], partial / "data.parquet")
         with (partial / "data.jsonl").open("w", encoding="utf-8") as file:
-            for row in rows:
+            for row in rows.remove_columns(list(image_columns(rows))):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         (partial / "README.md").write_text(card(cell, distilled), encoding="utf-8")
 

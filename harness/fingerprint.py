@@ -34,19 +34,29 @@ def stage_key(kind: str, inputs: Mapping[str, Any]) -> str:
 
 
 def rows_digest(rows: Dataset) -> str:
-    """Content hash of a table: column names and every value, in order."""
+    """Content hash of a table: column names and every value, in order.
+
+    An image counts by the bytes of its file, wherever that lies.
+    """
+    from harness.images import image_bytes, image_columns
+
     state = hashlib.sha256()
-    table = rows.with_format("arrow")[:]
-    for name in sorted(table.column_names):
+    images = image_columns(rows)
+    table = rows.select_columns([n for n in rows.column_names if n not in images])
+    table = table.with_format("arrow")[:]
+    for name in sorted(rows.column_names):
         state.update(f"column {name}\n".encode())
-        _update(state, table.column(name).to_pylist())
+        values = image_bytes(rows, name) if name in images else table.column(name).to_pylist()
+        _update(state, values)
     return state.hexdigest()
 
 
 def task_fingerprint(task: TaskData) -> str:
-    """Identity of a task's data: name, version, source and the content of every split."""
+    """Identity of a task's data: name, version, source, texts of the classes, every split."""
+    texts = {"class_texts": [list(texts) for texts in task.class_texts]} if task.class_texts else {}
     return digest(
         {
+            **texts,
             "name": task.name,
             "version": task.version,
             "metric": task.metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
 
+THUMBNAIL = 32
 _BACKGROUND = (255, 255, 255)
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -45,6 +47,15 @@ def image_bytes(rows: Dataset, column: str, where: str = "the rows") -> Iterator
         yield content
 
 
+def undecoded(rows: Dataset) -> Dataset:
+    """The same table, with images as the bytes or the path of their files."""
+    from datasets import Image
+
+    for name in image_columns(rows):
+        rows = rows.cast_column(name, Image(decode=False))
+    return rows
+
+
 def decode_image(content: bytes, where: str) -> Image:
     """What an image file shows, as `RGB` with eight bits, upright.
 
@@ -73,6 +84,15 @@ def decode_image(content: bytes, where: str) -> Image:
     return _rgb(image)
 
 
+def thumbnail(content: bytes) -> str:
+    """The `data:` address of a small JPEG of an image, at most 32 pixels a side."""
+    picture = decode_image(content, "a sample")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    small = io.BytesIO()
+    picture.save(small, "JPEG", quality=70, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
 def _rgb(image: Image) -> Image:
     import PIL.Image
 
@@ -97,8 +117,5 @@ def _eight_bits(image: Image) -> Image:
 
 
 def _cells(rows: Dataset, column: str) -> Iterator[dict[str, Any] | None]:
-    from datasets import Image
-
-    undecoded = rows.select_columns([column]).cast_column(column, Image(decode=False))
-    for batch in undecoded.iter(batch_size=256):
+    for batch in undecoded(rows.select_columns([column])).iter(batch_size=256):
         yield from batch[column]

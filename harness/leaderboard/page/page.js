@@ -94,9 +94,15 @@ function bodyRow(table, row, columns) {
   return make("tr", { className: row.reference ? "reference" : "" }, ...cells);
 }
 
+function plainCell(text, className) {
+  return String(text).startsWith("data:image/jpeg;base64,")
+    ? make("td", { className }, make("img", { src: text, alt: "image of the row", loading: "lazy" }))
+    : make("td", { className, textContent: text });
+}
+
 function plainTable(label, columns, rows, caption, className = "") {
   const head = make("tr", {}, ...columns.map((title) => make("th", { scope: "col", className, textContent: title })));
-  const body = rows.map((cells) => make("tr", {}, ...cells.map((text) => make("td", { className, textContent: text }))));
+  const body = rows.map((cells) => make("tr", {}, ...cells.map((text) => plainCell(text, className))));
   return make("div", { className: "scroll", tabIndex: 0, attributes: { role: "region", "aria-label": label } },
     make("table", {}, make("caption", { textContent: caption }), make("thead", {}, head), make("tbody", {}, ...body)));
 }
