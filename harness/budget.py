@@ -18,7 +18,10 @@ _UNITS: dict[str, Unit] = {"/class": "class", "rows": "rows", "%": "percent"}
 
 @dataclass(frozen=True, order=True)
 class Budget:
-    """An upper bound on rows: `amount` per class, in total, or as a percentage of train."""
+    """An upper bound on rows: `amount` per class, in total, or as a percentage of train.
+
+    `0%` is for students that are not trained at all.
+    """
 
     unit: Unit
     amount: float
@@ -28,7 +31,8 @@ class Budget:
         """Reads `20/class`, `200rows` or `1%`.
 
         Raises:
-            UsageError: not positive, not whole where it must be, or without a known unit.
+            UsageError: not positive, not whole where it must be, or without a known unit;
+                0% is read.
         """
         match = _PATTERN.match(text)
         if match is None:
@@ -38,7 +42,7 @@ class Budget:
             found = f"the unknown unit '{match['unit']}'" if match["unit"] else "no unit"
             raise UsageError(f"budget '{text}' has {found}", hint=_FORMS)
         amount = float(match["amount"])
-        if amount <= 0:
+        if amount < 0 or (amount == 0 and unit != "percent"):
             raise UsageError(f"budget '{text}' must be positive")
         if unit != "percent" and not amount.is_integer():
             raise UsageError(f"budget '{text}' must be a whole number of rows")
@@ -56,6 +60,11 @@ class Budget:
     def is_whole(self) -> bool:
         """Whether this budget is the whole train split."""
         return self.unit == "percent" and self.amount == 100
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether this budget has no rows at all."""
+        return self.amount == 0
 
     def total(self, class_counts: Sequence[int]) -> int:
         """Rows allowed for a train split with `class_counts[c]` rows of class c.
@@ -85,7 +94,7 @@ class Budget:
                 hint="write 200rows or 1%",
             )
         if self.unit == "percent":
-            return max(1, int(available * self.amount / 100 + 1e-9))
+            return 0 if self.is_nothing else max(1, int(available * self.amount / 100 + 1e-9))
         if self.amount > available:
             raise UsageError(f"budget {self} is more than the {available} rows of train")
         return int(self.amount)

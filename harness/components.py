@@ -17,6 +17,7 @@ from harness.errors import (
     did_you_mean,
 )
 
+Produces = Literal["selection", "synthesis", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
 
 
@@ -70,14 +71,22 @@ class Component:
 class DistillerComponent(Component):
     """A distiller's entry; the flags let the plan share and bound its work.
 
-    produces: `selection` of train rows or `synthesis` of new ones.
+    produces: `selection` of train rows, `synthesis` of new ones, or a trained `model`.
     deterministic: the seed changes nothing, so one set serves all distilling seeds.
-    fixed_budget: what it always returns, whatever the suite's budgets (`100%` for `full`).
+    fixed_budget: what it always returns, whatever the suite's budgets (`100%` for `full`). A
+    model distiller trains on the whole train split unless it says otherwise.
+    reference: its row stands beside those of the methods and has no rank.
     """
 
-    produces: Literal["selection", "synthesis"] = "synthesis"
+    produces: Produces = "synthesis"
     deterministic: bool = False
     fixed_budget: str = ""
+    reference: bool = False
+
+    @property
+    def makes_model(self) -> bool:
+        """Whether it trains the student itself instead of handing rows to it."""
+        return self.produces == "model"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.budget import Budget
 from harness.components import Component, DistillerComponent
-from harness.errors import ContractError
-from harness.types import LABEL_COLUMN, DistilledData, Score, Split, TaskData
+from harness.errors import ContractError, HarnessError
+from harness.images import decode_image, image_bytes, image_columns, undecoded
+from harness.types import LABEL_COLUMN, DistilledData, Score, Split, StudentInfo, TaskData
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
+
+IMAGES_LOOKED_AT = 64
+"""Images of a split that are decoded by the check; another one that is damaged is named in use."""
 
 
 class _Border:
@@ -32,7 +36,8 @@ class _Border:
 
 
 def check_task(component: Component, task: TaskData) -> None:
-    """A task has its three splits and columns, labels and answers in range, and no empty text.
+    """A task has its three splits and columns, labels and answers in range, no empty text, images
+    that can be read, and texts for each class where it has images and classes.
 
     Raises:
         ContractError: the first breach found.
@@ -45,6 +50,7 @@ def check_task(component: Component, task: TaskData) -> None:
         expected="the names of the classes",
         got="none",
     )
+    _check_class_texts(border, task)
     for split in ("train", "validation", "test"):
         border.require(
             split in task.splits, field="splits", expected=f"a {split} split", got=set(task.splits)
@@ -55,6 +61,7 @@ def check_task(component: Component, task: TaskData) -> None:
         _check_columns(border, rows, (*task.row_columns, *target), field=split)
         _check_labels(border, rows, task, field=split)
         _check_texts(border, rows, task, field=split)
+        _check_images(border, rows, task, field=split)
         if "choices" in target:
             _check_choices(border, rows, field=split)
     empty = [task.label_names[c] for c, n in enumerate(task.class_counts()) if n == 0]
@@ -81,6 +88,8 @@ def check_distilled(
     _check_columns(border, data.rows, task.row_columns, field="rows")
     _check_labels(border, data.rows, task, field="rows")
     _check_texts(border, data.rows, task, field="rows")
+    if component.produces == "synthesis":
+        _check_images(border, data.rows, task, field="rows")
     _check_used_splits(border, data.used_splits)
     _check_report(border, data.report)
     _check_selection(border, component, data, task)
@@ -104,6 +113,20 @@ def check_distilled(
         border.require(
             bool(data.weights.sum() > 0), field="weights", expected="a positive sum", got=0
         )
+
+
+def check_trained(component: DistillerComponent, trained: object) -> None:
+    """What a model distiller returned can say what it is, and be saved.
+
+    Raises:
+        ContractError: it cannot.
+    """
+    border = _Border(component)
+    border.kind(getattr(trained, "info", None), StudentInfo, field="info of what fit returned")
+    border.require(
+        callable(getattr(trained, "save", None)), field="what fit returned",
+        expected="an object that can save", got=type(trained).__name__,
+    )  # fmt: skip
 
 
 def check_score(component: Component, score: Score, task: TaskData, split: Split) -> None:
@@ -182,13 +205,54 @@ def _check_labels(border: _Border, rows: Dataset, task: TaskData, *, field: str)
 
 
 def _check_texts(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
-    for column in task.input_columns:
+    images = image_columns(rows)
+    for column in (name for name in task.input_columns if name not in images):
         for position, value in enumerate(rows[column][:]):
             if isinstance(value, str) and not value.strip():
                 border.require(
                     False, field=f"column '{column}' of {field}", expected="text in every row",
                     got=f"an empty text in row {position}",
                 )  # fmt: skip
+
+
+def _check_images(border: _Border, rows: Dataset, task: TaskData, *, field: str) -> None:
+    """Every image is there, and the ones looked at, evenly spaced, can be read."""
+    if task.modality != "image-text":
+        return
+    border.require(
+        image_columns(rows) == ("image",),
+        field=f"column 'image' of {field}",
+        expected="a datasets.Image",
+        got=rows.features["image"],
+    )
+    where = f"the split '{field}' of '{task.name}'"
+    looked_at = set(range(0, len(rows), max(1, len(rows) // IMAGES_LOOKED_AT)))
+    try:
+        for position, content in enumerate(image_bytes(rows, "image", where)):
+            if position in looked_at:
+                decode_image(content, f"row {position} of {where}")
+    except HarnessError as error:
+        border.require(
+            False, field=f"column 'image' of {field}", expected="images in every row",
+            got=f"none: {error.message}",
+        )  # fmt: skip
+
+
+def _check_class_texts(border: _Border, task: TaskData) -> None:
+    classes = len(task.label_names) if task.modality == "image-text" else 0
+    border.require(
+        len(task.class_texts) == classes,
+        field="class_texts",
+        expected=f"texts for {classes} classes",
+        got=f"for {len(task.class_texts)}",
+    )
+    for name, texts in zip(task.label_names, task.class_texts, strict=False):
+        border.require(
+            not isinstance(texts, str) and len(texts) > 0 and all(text.strip() for text in texts),
+            field="class_texts",
+            expected="one text or more for each class, none of them empty",
+            got=f"{texts!r} for '{name}'",
+        )
 
 
 def _check_choices(border: _Border, rows: Dataset, *, field: str) -> None:
@@ -253,7 +317,8 @@ def _check_selection(
         got=f"{distinct} distinct of shape {indices.shape}",
     )
     columns = list(task.row_columns)
-    same = data.rows.select_columns(columns)[:] == task.train.select_columns(columns)[indices]
+    rows, train = (undecoded(part.select_columns(columns)) for part in (data.rows, task.train))
+    same = rows[:] == train[indices]
     border.require(
         same, field="rows", expected="the train rows at indices", got="other rows (not a selection)"
     )

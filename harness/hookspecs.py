@@ -7,13 +7,14 @@ components imports nothing heavy. A plugin module may set `HARNESS_API = 1`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
     import typer
 
+    from harness.components import Produces
     from harness.leaderboard.board import Board
     from harness.plan import Plan
     from harness.record import Record
@@ -50,12 +51,13 @@ class RegisterDistiller(Protocol):
         target: str | type,
         *,
         summary: str,
-        produces: Literal["selection", "synthesis"],
+        produces: Produces,
         version: str = "",
         argument: str = "",
         variants: tuple[str, ...] = (),
         deterministic: bool = False,
         fixed_budget: str = "",
+        reference: bool = False,
     ) -> None: ...
 
 
@@ -72,7 +74,10 @@ def harness_register_tasks(register: Register) -> None:
 
 @hookspec
 def harness_register_distillers(register: RegisterDistiller) -> None:
-    """Offers distillers: classes with `distill(task, budget, context) -> DistilledData`."""
+    """Offers distillers: classes with `distill(task, budget, context) -> DistilledData`.
+
+    Those that make models have `fit(task, student, recipe, context) -> Trained` instead.
+    """
 
 
 @hookspec

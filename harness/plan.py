@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.budget import Budget
+from harness.compatibility import check_compatible
 from harness.components import (
     Choice,
     DistillerComponent,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 StageKind = Literal["distill", "fit", "evaluate"]
 PROXY_OPTION = "proxy"
+TEACHER_OPTION = "teacher"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def build_plan(
     """Resolves names, loads and checks tasks, and keys every cell.
 
     Raises:
-        UsageError: an unknown name or option, or a budget a task cannot meet.
+        UsageError: an unknown name or option, a budget a task cannot meet, or parts that do not
+            fit one another.
         MissingDependencyError: data, weights or a package that are not here.
         ContractError: a task that breaks its contract.
     """
@@ -124,6 +127,7 @@ def build_plan(
     students = [student_choice(suite, host, text) for text in suite.students]
     evaluators = [_choice(suite, host, "evaluator", text) for text in suite.evaluators]
     cells = tuple(_cells(suite, host, tasks, distillers, students, evaluators))
+    check_compatible(cells)
     plan = Plan(suite, host, cells)
     host.gather("harness_plan", report, let_through=(HarnessError,), plan=plan)
     return plan
@@ -174,10 +178,10 @@ def _cells(
 
 
 def _budgets(suite: Suite, distiller: Choice, task: LoadedTask) -> list[Budget]:
-    assert isinstance(distiller.component, DistillerComponent)
-    texts = (
-        [distiller.component.fixed_budget] if distiller.component.fixed_budget else suite.budgets
-    )
+    component = distiller.component
+    assert isinstance(component, DistillerComponent)
+    fixed = component.fixed_budget or ("100%" if component.makes_model else "")
+    texts = [fixed] if fixed else suite.budgets
     budgets = [Budget.parse(text) for text in texts]
     for budget in budgets:
         try:
@@ -200,18 +204,17 @@ def _cell(
     evaluator: Choice,
     tuner: Choice,
 ) -> Cell:
-    assert isinstance(distiller.component, DistillerComponent)
-    recipe = suite.recipe
-    if budget.is_whole and suite.full_steps:
-        recipe = replace(recipe, steps=suite.full_steps)
+    component = distiller.component
+    assert isinstance(component, DistillerComponent)
+    recipe, learning_rates = _recipe_at(suite, budget)
     distill_key = stage_key(
         "distill",
         {
             "task": task.fingerprint,
             "distiller": distiller.identity,
-            "proxy": _proxy_identity(suite, host, distiller),
+            **_looks_through(suite, host, distiller),
             "budget": str(budget),
-            "seed": None if distiller.component.deterministic else distill_seed,
+            "seed": None if component.deterministic or component.makes_model else distill_seed,
         },
     )
     fit_key = stage_key(
@@ -220,7 +223,7 @@ def _cell(
             "distill": distill_key,
             "student": student.identity,
             "recipe": dataclasses.asdict(recipe),
-            "learning_rates": list(suite.learning_rates),
+            "learning_rates": list(learning_rates),
             "tuner": tuner.identity,
             "seeds": [distill_seed, fit_seed],
         },
@@ -232,9 +235,17 @@ def _cell(
     return Cell(
         task=task, distiller=distiller, budget=budget, distill_seed=distill_seed,
         fit_seed=fit_seed, student=student, evaluator=evaluator, tuner=tuner, recipe=recipe,
-        learning_rates=suite.learning_rates, distill_key=distill_key, fit_key=fit_key, key=key,
+        learning_rates=learning_rates, distill_key=distill_key, fit_key=fit_key, key=key,
         protocol=_protocol(suite, task, student, evaluator, tuner),
     )  # fmt: skip
+
+
+def _recipe_at(suite: Suite, budget: Budget) -> tuple[Recipe, tuple[float, ...]]:
+    """The recipe and the grid of rates: without rows there is nothing to do or to tune."""
+    if budget.is_nothing:
+        return replace(suite.recipe, steps=0), suite.learning_rates[:1]
+    steps = suite.full_steps if budget.is_whole and suite.full_steps else suite.recipe.steps
+    return replace(suite.recipe, steps=steps), suite.learning_rates
 
 
 def _protocol(
@@ -253,9 +264,17 @@ def _protocol(
     )[:16]
 
 
-def _proxy_identity(suite: Suite, host: PluginHost, distiller: Choice) -> Mapping[str, Any] | None:
-    spec = distiller.options.get(PROXY_OPTION)
-    return student_choice(suite, host, spec).identity if spec else None
+def _looks_through(
+    suite: Suite, host: PluginHost, distiller: Choice
+) -> dict[str, Mapping[str, Any] | None]:
+    """The identities of the models that a distiller uses besides the one it is for."""
+
+    def identity(option: str) -> Mapping[str, Any] | None:
+        spec = distiller.options.get(option)
+        return student_choice(suite, host, spec).identity if spec else None
+
+    teacher = identity(TEACHER_OPTION)
+    return {"proxy": identity(PROXY_OPTION), **({"teacher": teacher} if teacher else {})}
 
 
 def _choice(suite: Suite, host: PluginHost, kind: Kind, text: str, **defaults: str) -> Choice:
@@ -268,9 +287,11 @@ def _choice(suite: Suite, host: PluginHost, kind: Kind, text: str, **defaults: s
 
 
 def _distiller_choice(suite: Suite, host: PluginHost, text: str) -> Choice:
-    """A distiller, with the suite's proxy where it takes one and none was set."""
-    proxy = student_choice(suite, host, suite.proxy or suite.students[0]).label
-    return _choice(suite, host, "distiller", text, **{PROXY_OPTION: proxy})
+    """A distiller, with the suite's proxy and teacher where it takes them and none was set."""
+    defaults = {PROXY_OPTION: student_choice(suite, host, suite.proxy or suite.students[0]).label}
+    if suite.teacher:
+        defaults[TEACHER_OPTION] = student_choice(suite, host, suite.teacher).label
+    return _choice(suite, host, "distiller", text, **defaults)
 
 
 def _load_task(suite: Suite, host: PluginHost, locator: DataLocator, text: str) -> LoadedTask:
@@ -285,7 +306,7 @@ def _check_settings(suite: Suite, host: PluginHost) -> None:
     used: dict[Kind, Sequence[str]] = {
         "task": suite.tasks,
         "distiller": suite.chosen_distillers(),
-        "student": (*suite.students, *((suite.proxy,) if suite.proxy else ())),
+        "student": (*suite.students, *filter(None, (suite.proxy, suite.teacher))),
         "evaluator": suite.evaluators,
     }
     for kind, table in suite.settings.items():

@@ -22,7 +22,10 @@ _PACKED_TYPES = {"bool", "uint8", "uint16", "int32", "float32", "float64"}
 
 @dataclass(frozen=True)
 class ComponentRecord:
-    """A task, distiller, student or evaluator as it was used."""
+    """A task, distiller, student or evaluator as it was used.
+
+    reference: a distiller whose row has no rank.
+    """
 
     name: str
     label: str
@@ -31,6 +34,7 @@ class ComponentRecord:
     distribution: str
     options: dict[str, Any]
     fingerprint: str = ""
+    reference: bool = False
 
 
 @dataclass(frozen=True)

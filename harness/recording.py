@@ -10,6 +10,7 @@ from typing import Any, Literal
 from harness.components import Choice, DistillerComponent
 from harness.curves import Curve, named
 from harness.fingerprint import digest, rows_digest
+from harness.images import image_bytes, image_columns, thumbnail
 from harness.plan import Cell, Plan
 from harness.provenance import provenance
 from harness.record import (
@@ -122,12 +123,21 @@ def make_failure(
 
 
 def samples_of(data: DistilledData) -> tuple[dict[str, str], ...]:
-    """Rows spread evenly over a set, their values as text, cut where they are long."""
+    """Rows spread evenly over a set, their values as text, cut where they are long.
+
+    An image becomes the `data:` address of a thumbnail.
+    """
     count = min(SAMPLES, len(data.rows))
     positions = [index * len(data.rows) // count for index in range(count)]
+    rows = data.rows.select(positions)
+    images = {name: list(image_bytes(rows, name)) for name in image_columns(rows)}
+    texts = rows.remove_columns(list(images))
     return tuple(
-        {name: _cut(str(value)) for name, value in row.items()}
-        for row in data.rows.select(positions)
+        {
+            **{name: thumbnail(contents[place]) for name, contents in images.items()},
+            **{name: _cut(str(value)) for name, value in row.items()},
+        }
+        for place, row in enumerate(texts)
     )
 
 
@@ -138,13 +148,15 @@ def _cut(text: str) -> str:
 def distilled_bytes(distilled: Distilled) -> int:
     """Bytes that training on a set needs: values, and soft labels and weights if any.
 
-    A text counts its UTF-8 bytes and a number its width, so that the size does not depend on
-    how a table happens to lie in memory.
+    A text counts its UTF-8 bytes, a number its width and an image its file, so that the size does
+    not depend on how a table happens to lie in memory.
     """
     data = distilled.data
-    table = data.rows.with_format("arrow")[:]
+    images = image_columns(data.rows)
+    table = data.rows.remove_columns(list(images)).with_format("arrow")[:]
     arrays = (data.soft_labels, data.weights)
     columns = sum(_column_bytes(table.column(name)) for name in table.column_names)
+    columns += sum(len(content) for name in images for content in image_bytes(data.rows, name))
     return columns + sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -192,4 +204,5 @@ def _component_record(choice: Choice) -> ComponentRecord:
         distribution=component.distribution,
         options=dict(choice.options),
         fingerprint=choice.identity.get("fingerprint", ""),
+        reference=getattr(component, "reference", False),
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from harness.components import Choice, DistillerComponent
 from harness.context import Progress, StageContext
-from harness.contracts import check_capabilities, check_distilled, check_score
+from harness.contracts import check_capabilities, check_distilled, check_score, check_trained
 from harness.cost import Meter
 from harness.curves import Curve
 from harness.errors import DivergenceError, HarnessError, StoreError
@@ -28,7 +28,7 @@ from harness.record import (
 from harness.recording import Fitted, make_failure, make_record
 from harness.results import Failure
 from harness.store import Distilled, Store, StoredArrays, atomic_folder, curves_from_json
-from harness.types import Score, StudentInfo
+from harness.types import DistilledData, Recipe, Score, StudentInfo
 
 Rerun = Literal["missing", "failed", "always", "never"]
 _WAIT_SECONDS = 0.5
@@ -193,7 +193,7 @@ class Runner:
 
     def _distilled(self, cell: Cell, *, anew: bool) -> Distilled:
         key = cell.distill_key
-        known = self._store.distilled(key)
+        known = self._store.distilled(key, cell.task.data.train)
         if known is not None and (not anew or key in self._redone):
             return known
         distilled: Distilled = self._stage("distill", cell, lambda: self._distil(cell))
@@ -202,8 +202,7 @@ class Runner:
 
     def _distil(self, cell: Cell) -> tuple[Distilled, Cost]:
         arrays = StoredArrays(self._store)
-        component = cell.distiller.component
-        assert isinstance(component, DistillerComponent)
+        component = _distiller_of(cell)
         # One set serves all seeds, so it may depend on none of them.
         seed = derive_seed("distill", *(() if component.deterministic else (cell.distill_seed,)))
         context = self._context(cell.distill_key, seed, arrays)
@@ -211,8 +210,11 @@ class Runner:
             context = replace(context, listed_seed=cell.distill_seed)
         task = cell.task.data.sealed()
         with Meter(context.workdir, context.device) as meter, seeded(seed):
-            data = cell.distiller.instance.distill(task, cell.budget, context)
-            check_distilled(component, data, task, cell.budget)
+            if component.makes_model:
+                data = DistilledData.select(task, range(task.budget_rows(cell.budget)))
+            else:
+                data = cell.distiller.instance.distill(task, cell.budget, context)
+                check_distilled(component, data, task, cell.budget)
             distilled = Distilled(data, meter.cost(arrays.found_seconds), context.curves)
         self._store.save_distilled(cell.distill_key, distilled)
         self._store.drop_workdir(cell.distill_key)
@@ -230,10 +232,12 @@ class Runner:
 
     def _fit(self, cell: Cell, distilled: Distilled) -> tuple[Fitted, Cost]:
         seed = derive_seed("fit", cell.distill_seed, cell.fit_seed)
-        context = self._context(cell.fit_key, seed, StoredArrays(self._store))
+        arrays = StoredArrays(self._store)
+        context = self._context(cell.fit_key, seed, arrays)
         with Meter(context.workdir, context.device) as meter:
             trained, tuning, curves = self._tune(cell, distilled, context)
-            fitted = Fitted(trained, trained.info, tuning, meter.cost(), curves)
+            cost = meter.cost(arrays.found_seconds)
+            fitted = Fitted(trained, trained.info, tuning, cost, curves)
         with atomic_folder(self._store.fit_path(cell.fit_key)) as folder:
             trained.save(folder / "model")
             (folder / "fit.json").write_text(_fit_json(fitted))
@@ -244,8 +248,6 @@ class Runner:
         self, cell: Cell, distilled: Distilled, context: StageContext
     ) -> tuple[Any, Tuning, dict[str, Curve]]:
         """Fits at every rate of the grid and keeps the best on validation, the first of equals."""
-        task = cell.task.data.sealed()
-        student = cell.student.instance
         best: Any = None
         best_value = -1.0
         curves: dict[str, Curve] = {}
@@ -255,8 +257,7 @@ class Runner:
         for rate in cell.learning_rates:
             recipe = replace(cell.recipe, learning_rate=rate)
             try:
-                with seeded(context.seed):
-                    trained = student.fit(task, distilled.data, recipe, context)
+                trained = self._train(cell, distilled, recipe, context)
             except DivergenceError as error:
                 diverged = error
                 scores.append(None)
@@ -272,6 +273,20 @@ class Runner:
             assert diverged is not None
             raise diverged
         return best, Tuning(cell.learning_rates, tuple(scores), chosen), curves
+
+    def _train(
+        self, cell: Cell, distilled: Distilled, recipe: Recipe, context: StageContext
+    ) -> Any:
+        """The student trained by itself on a distilled set, or by a model distiller."""
+        task = cell.task.data.sealed()
+        student = cell.student.instance
+        component = _distiller_of(cell)
+        with seeded(context.seed):
+            if not component.makes_model:
+                return student.fit(task, distilled.data, recipe, context)
+            trained = cell.distiller.instance.fit(task, student, recipe, context)
+        check_trained(component, trained)
+        return trained
 
     def _load_fit(self, cell: Cell) -> Fitted | None:
         folder = self._store.fit_path(cell.fit_key)
@@ -372,6 +387,12 @@ class Runner:
         self._store.save_failure(failure)
         self._report(f"{cell}: {failed.kind} failed: {type(error).__name__}: {error}")
         return failure
+
+
+def _distiller_of(cell: Cell) -> DistillerComponent:
+    component = cell.distiller.component
+    assert isinstance(component, DistillerComponent)
+    return component
 
 
 def _fit_json(fitted: Fitted) -> str:

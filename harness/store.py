@@ -16,10 +16,12 @@ from harness.context import Arrays
 from harness.curves import Curve
 from harness.errors import StoreError
 from harness.fingerprint import stage_key
+from harness.images import image_columns
 from harness.record import Cost, Record
 from harness.types import DistilledData
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from filelock import BaseFileLock
 
     from harness.results import Failure
@@ -120,9 +122,10 @@ class Store:
     def distilled_path(self, key: str) -> Path:
         return self.artifacts / "distilled" / key
 
-    def distilled(self, key: str) -> Distilled | None:
+    def distilled(self, key: str, train: Dataset) -> Distilled | None:
+        """A stored set; `train` gives back the images of a selection, which are not stored."""
         folder = self.distilled_path(key)
-        return _read_distilled(folder) if folder.is_dir() else None
+        return _read_distilled(folder, train) if folder.is_dir() else None
 
     def save_distilled(self, key: str, distilled: Distilled) -> None:
         with atomic_folder(self.distilled_path(key)) as folder:
@@ -143,11 +146,13 @@ class StoredArrays:
     """Arrays that stages share; each is computed once, and its time is charged to every user.
 
     A method must not look cheap because another one computed its embeddings first, so the
-    seconds of every array that was found instead of computed are added up in `found_seconds`.
+    seconds of every array that was found instead of computed are added up in `found_seconds`,
+    once however often the stage asks.
     """
 
     store: Store
     found_seconds: float = field(default=0.0)
+    charged: set[str] = field(default_factory=set)
 
     def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         """See `harness.context.ArrayCache`."""
@@ -158,12 +163,14 @@ class StoredArrays:
         with self.store.lock(f"arrays-{key}"):
             if folder.is_dir():
                 meta = json.loads((folder / "meta.json").read_bytes())
-                self.found_seconds += meta["seconds"]
+                self.found_seconds += 0.0 if key in self.charged else meta["seconds"]
+                self.charged.add(key)
                 return load_file(folder / "arrays.safetensors")
             found_before = self.found_seconds
             started = time.monotonic()
             arrays = dict(compute())
             seconds = time.monotonic() - started + self.found_seconds - found_before
+            self.charged.add(key)
             with atomic_folder(folder) as partial:
                 (partial / "arrays.safetensors").write_bytes(save(arrays))
                 meta = {"name": name, "inputs": dict(inputs), "seconds": seconds}
@@ -222,7 +229,11 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
     from safetensors.numpy import save
 
     data = distilled.data
-    pyarrow.parquet.write_table(data.rows.with_format("arrow")[:], folder / "rows.parquet")
+    rows = data.rows
+    if data.indices is not None:
+        # Positions tell which images they are, and images are what is large.
+        rows = rows.remove_columns(list(image_columns(rows)))
+    pyarrow.parquet.write_table(rows.with_format("arrow")[:], folder / "rows.parquet")
     arrays = {
         name: value
         for name in ("indices", "soft_labels", "weights")
@@ -240,7 +251,7 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
     (folder / "meta.json").write_bytes(_pretty(meta))
 
 
-def _read_distilled(folder: Path) -> Distilled:
+def _read_distilled(folder: Path, train: Dataset) -> Distilled:
     import pyarrow.parquet
     from datasets import Dataset
     from safetensors.numpy import load_file
@@ -252,6 +263,12 @@ def _read_distilled(folder: Path) -> Distilled:
         used_splits=tuple(meta["used_splits"]),
     )
     data = replace(data, **load_file(folder / "arrays.safetensors"))
+    images = image_columns(train)
+    if data.indices is not None and images:
+        columns = [
+            name for name in train.column_names if name in {*images, *data.rows.column_names}
+        ]
+        data = replace(data, rows=train.select_columns(columns).select(data.indices))
     cost = Cost(meta["seconds"], meta["peak_bytes"], meta["device_peak_bytes"])
     return Distilled(data, cost, curves_from_json(meta["curves"]))
 

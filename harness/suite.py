@@ -24,6 +24,7 @@ class Suite:
     """One protocol: what runs, on which seeds, with which recipe.
 
     proxy: the student that distillers may look through; the first student when empty.
+    teacher: the student, larger as a rule, that model distillers learn from.
     variants: the variant that a bare family name stands for, such as `bert = "minilm"`.
     learning_rates: the grid that is tuned on validation, the same for every method.
     full_steps: steps of the whole-train reference row; 0 means those of the recipe.
@@ -38,6 +39,7 @@ class Suite:
     evaluators: tuple[str, ...]
     budgets: tuple[str, ...]
     proxy: str = ""
+    teacher: str = ""
     references: tuple[str, ...] = ("random", "full")
     variants: Mapping[str, str] = field(default_factory=dict)
     distill_seeds: tuple[int, ...] = (0, 1, 2)
@@ -54,7 +56,8 @@ class Suite:
         for name in ("distill_seeds", "fit_seeds", "learning_rates"):
             _require_distinct(f"suite '{self.name}': {name}", getattr(self, name))
         for budget in self.budgets:
-            Budget.parse(budget)
+            if Budget.parse(budget).is_nothing:
+                raise UsageError(f"budget '{budget}' must be positive")
         _check_recipe(self.recipe, self.learning_rates)
 
     def chosen_distillers(self) -> tuple[str, ...]:

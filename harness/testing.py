@@ -249,6 +249,7 @@ def check_student(student: Any, folder: Path, task: TaskData | None = None) -> N
         context = toy_context(folder / f"fit-{attempt}")
         with seeded(context.seed):
             fitted.append(student.fit(sealed, data, recipe, context))
+    check_capabilities(component, getattr(student, "offers", ()), fitted[0])
     rows = sealed.validation
     first = fitted[0].predict(rows)
     _require(component, isinstance(student.fingerprint(), str), field="fingerprint",

@@ -15,7 +15,7 @@ from harness import DistilledData, hookimpl
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.testing import ToyAccuracy, ToyTask, WordCounts
-from harness.types import Score, Split, TaskData
+from harness.types import Recipe, Score, Split, TaskData
 
 HARNESS_API = 1
 
@@ -109,6 +109,28 @@ class Misbehaving:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """A model distiller: asks for something slow that every run of a store shares, then fits.
+
+    how: `well`, or what it returns instead of a trained student.
+    """
+
+    how: str = "well"
+    teacher: str = ""
+    seconds: float = 0.0
+
+    def fit(self, task: TaskData, student: Any, recipe: Recipe, context: StageContext) -> Any:
+        def teach() -> dict[str, np.ndarray]:
+            time.sleep(self.seconds)
+            return {"lesson": np.ones(1)}
+
+        context.cache.arrays("lesson", {"seconds": self.seconds}, teach)
+        rows = DistilledData.select(task, np.arange(len(task.train)))
+        trained = student.fit(task, rows, recipe, context)
+        return trained if self.how == "well" else object()
+
+
+@dataclass(frozen=True)
 class DyingStudent(WordCounts):
     """`WordCounts` that kills its process once, in `fit` or in `predict`."""
 
@@ -159,6 +181,9 @@ def harness_register_distillers(register: Any) -> None:
     register("twin", Seeded, summary="random rows by another name", produces="selection")
     register("everything", Everything, summary="all rows", produces="selection",
              deterministic=True, fixed_budget="100%")  # fmt: skip
+    register("taught", Taught, summary="all rows, with help", produces="model", argument="how")
+    register("nothing", Taught, summary="no row", produces="model", fixed_budget="0%",
+             reference=True)  # fmt: skip
     register("misbehaving", Misbehaving, summary="a bad guest", produces="synthesis",
              argument="how")  # fmt: skip
 

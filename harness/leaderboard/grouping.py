@@ -53,6 +53,11 @@ class RowGroup:
     def is_complete(self) -> bool:
         return self.pairs == self.expected
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether its method says that it is none, but what methods are looked at beside."""
+        return any(record.distiller.reference for record in self.records)
+
     def items_by_seed(self) -> dict[int, np.ndarray]:
         """[items] mean item scores for each distilling seed, over its fitting seeds."""
         import numpy as np

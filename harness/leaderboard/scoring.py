@@ -78,7 +78,7 @@ def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, referen
     row = Row(
         distiller=group.distiller,
         budget=group.budget,
-        is_reference=group.name == reference,
+        is_reference=group.name == reference or group.is_reference,
         runs=len(group.pairs),
         expected=len(group.expected),
         degenerate_runs=sum(_is_degenerate(record) for record in group.records),

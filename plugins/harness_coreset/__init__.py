@@ -27,6 +27,15 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
         fixed_budget="100%",
     )
     register(
+        "base",
+        "harness_coreset.untrained:Untrained",
+        summary="the student before any training",
+        produces="model",
+        version="1",
+        fixed_budget="0%",
+        reference=True,
+    )
+    register(
         "k-center",
         "harness_coreset.k_center:KCenter",
         summary="greedily, the row farthest from those chosen, starting at the centre",

@@ -1,14 +1,16 @@
-"""Makes records with given scores, as a bench would have left them."""
+"""Makes records with given scores, as a bench would have left them, and plans of the toy suite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.plan import Plan, build_plan
+from harness.plugins import PluginHost
 from harness.record import (
     ComponentRecord,
     Cost,
@@ -22,6 +24,9 @@ from harness.record import (
     Tuning,
 )
 from harness.results import Failure
+from harness.sources import DataLocator
+from harness.suite import load_suite, with_settings
+from toy_paths import TOY_SUITE
 
 
 def component(label: str, **options: Any) -> ComponentRecord:
@@ -158,3 +163,14 @@ class RecordFactory:
 @pytest.fixture(scope="session")
 def make_record() -> RecordFactory:
     return RecordFactory()
+
+
+@pytest.fixture
+def planned(toy_host: PluginHost) -> Callable[..., Plan]:
+    """Plans the toy suite with settings and other parts."""
+
+    def make(*settings: str, **changes: Any) -> Plan:
+        suite = with_settings(replace(load_suite(TOY_SUITE), **changes), settings)
+        return build_plan(suite, toy_host, DataLocator.from_environment(None))
+
+    return make

@@ -16,19 +16,10 @@ from harness.plan import Plan, build_plan, expected_seconds
 from harness.plugins import PluginHost, PluginSource
 from harness.sources import DataLocator
 from harness.store import Store
-from harness.suite import Suite, load_suite, with_settings
+from harness.suite import Suite, load_suite
 from toy_paths import TOY_SUITE
 
 TOY = load_suite(TOY_SUITE)
-
-
-@pytest.fixture
-def planned(toy_host: PluginHost) -> Callable[..., Plan]:
-    def make(*settings: str, **changes: Any) -> Plan:
-        suite = with_settings(replace(TOY, **changes), settings)
-        return build_plan(suite, toy_host, DataLocator.from_environment(None))
-
-    return make
 
 
 def keys(plan: Plan, kind: str) -> set[str]:
