@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
+from harness.kit import manifest_file
 
-_NAME = "manifest.json"
 _FORMAT = 1
+_WHAT = "feature store"
 _COMPARED = ("model", "template", "checkpoint", "layout", "projector")
 
 
@@ -56,21 +55,12 @@ class FeatureManifest:
         self._require(other, tuple(asdict(self)), what)
 
     def _require(self, other: FeatureManifest, names: Sequence[str], what: str) -> None:
-        own, others = asdict(self), asdict(other)
-        differing = [name for name in names if own[name] != others[name]]
-        if differing:
-            pairs = "; ".join(f"{name}: {own[name]} and {others[name]}" for name in differing)
-            raise UsageError(f"{what}: {pairs}")
+        manifest_file.require_equal_fields(asdict(self), asdict(other), names, what)
 
 
 def write_manifest(folder: Path, manifest: FeatureManifest) -> None:
     """Writes `manifest.json`: whole or not at all."""
-    partial = folder / f"{_NAME}.partial"
-    with partial.open("w", encoding="utf-8") as text:
-        json.dump({"format": _FORMAT, **asdict(manifest)}, text, indent=1, sort_keys=True)
-        text.flush()
-        os.fsync(text.fileno())
-    partial.replace(folder / _NAME)
+    manifest_file.write_fields(folder, _FORMAT, asdict(manifest))
 
 
 def read_manifest(folder: Path) -> FeatureManifest:
@@ -80,20 +70,13 @@ def read_manifest(folder: Path) -> FeatureManifest:
         UsageError: there is none.
         HarnessError: it cannot be read, or is of another version of the format.
     """
+    fields = manifest_file.read_fields(folder, _FORMAT, _WHAT)
     try:
-        found = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-        version = found.pop("format")
-        if version != _FORMAT:
-            raise damaged(folder, f"its format is {version}, this is {_FORMAT}")
-        return FeatureManifest(**found)
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no feature store in '{folder}'") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(folder, f"{_NAME} cannot be read") from error
+        return FeatureManifest(**fields)
+    except TypeError as error:
+        raise damaged(folder, f"{manifest_file.NAME} cannot be read") from error
 
 
 def damaged(folder: Path, why: str) -> HarnessError:
     """The error for a folder that no longer holds what was written."""
-    return HarnessError(
-        f"the feature store in '{folder}' is damaged: {why}", hint="Delete it and run again."
-    )
+    return manifest_file.damaged(folder, _WHAT, why)

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import HarnessError, UsageError
 from harness.kit.feature_manifest import FeatureManifest, damaged, read_manifest, write_manifest
+from harness.kit.scaled_rows import little_endian, scaled_rows
 
 
 @dataclass
@@ -81,7 +82,7 @@ class FeatureStore:
         """
         indices = np.asarray(rows, dtype=np.int64)
         self._check(indices, values)
-        stored, scales = _encoded(values, self.manifest.dtype)
+        stored, scales = scaled_rows(values, self.manifest.dtype)
         _write_rows(self.folder / "features.bin", indices, stored)
         _write_rows(self.folder / "scales.bin", indices, scales)
         finite = np.isfinite(stored).all(axis=1)
@@ -119,7 +120,9 @@ class FeatureStore:
         """
         self._require_complete()
         shape = (self.manifest.rows, self.manifest.width)
-        return np.memmap(self.folder / "features.bin", _little(self.manifest.dtype), "r", 0, shape)
+        return np.memmap(
+            self.folder / "features.bin", little_endian(self.manifest.dtype), "r", 0, shape
+        )
 
     @cached_property
     def scales(self) -> np.memmap:
@@ -210,21 +213,5 @@ def _write_rows(path: Path, indices: np.ndarray, rows: np.ndarray) -> None:
         os.fsync(file.fileno())
 
 
-def _encoded(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows as stored, and their scales [n] float32."""
-    scales = np.ones(len(values), dtype="<f4")
-    if dtype == "float16":
-        finite = np.where(np.isfinite(values), np.abs(values), 0).max(axis=1)
-        scales = np.ldexp(np.float32(1), np.clip(np.frexp(finite)[1], -125, 126)).astype("<f4")
-        scales[finite == 0] = 1
-    with np.errstate(over="ignore"):
-        stored = (values.astype(np.float64) / scales[:, None]).astype(_little(dtype))
-    return stored, scales
-
-
 def _content(stored: np.ndarray, scales: np.ndarray) -> str:
     return hashlib.sha256(stored.tobytes() + scales.tobytes()).hexdigest()
-
-
-def _little(dtype: str) -> np.dtype:
-    return np.dtype(dtype).newbyteorder("<")
