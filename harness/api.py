@@ -14,6 +14,7 @@ from harness.errors import HarnessError, MissingDependencyError, UsageError, unk
 from harness.plan import Plan, build_plan
 from harness.plugins import PluginHost
 from harness.progress import SilentProgress
+from harness.recording import Fitted
 from harness.results import Results, load_records
 from harness.run import Outcome, Rerun, Runner, RunOptions
 from harness.store import Distilled, Store
@@ -45,9 +46,14 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class DistillResult:
-    """A distilled set and the folder it was exported to."""
+    """What a distiller made and the folder it was exported to.
+
+    distilled: the set; for a distiller that makes models, what it trained on.
+    fitted: the trained student of such a distiller, None of any other.
+    """
 
     distilled: Distilled
+    fitted: Fitted | None
     key: str
     folder: Path
 
@@ -157,6 +163,7 @@ def distill(
     export: str | Path,
     suite: str | Path | Suite = DEFAULT_SUITE,
     task: str = "",
+    student: str = "",
     budget: str = "",
     seed: int = 0,
     settings: Sequence[str] = (),
@@ -165,16 +172,18 @@ def distill(
     progress: Progress | None = None,
     **place: Unpack[Place],
 ) -> DistillResult:
-    """Distils one set and writes it as JSONL and Parquet with a card that says how.
+    """Distils one set, or one model, and writes it with a card that says how it was made.
 
-    The set is the one that `bench` would use with the same settings and seed, and is shared
-    with it through the results folder.
+    A set is written as JSONL and Parquet; a model, where the distiller makes models, by the
+    student `student` or the suite's first. Either is the one that `bench` would use with the same
+    settings and seed, and is shared with it through the results folder.
 
     Raises:
-        UsageError: the request names something unknown, or `export` exists and is not empty.
+        UsageError: the request names something unknown, or a student for a distiller that makes
+            data, or `export` exists and is not empty.
         HarnessError: the distiller failed.
     """
-    from harness.export import export_distilled
+    from harness.export import export_distilled, export_model
 
     folder = Path(export)
     if folder.exists() and any(folder.iterdir()):
@@ -182,7 +191,8 @@ def distill(
     host = PluginHost.discover(place.get("plugins", ()))
     chosen = choose_suite(
         host, suite, distillers=[distiller], tasks=[task] if task else (),
-        budgets=[budget] if budget else (), seeds=[seed], settings=settings,
+        students=[student] if student else (), budgets=[budget] if budget else (), seeds=[seed],
+        settings=settings,
     )  # fmt: skip
     alone = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
     planned, store = _plan_of(alone, host, place)
@@ -190,9 +200,19 @@ def distill(
     options = RunOptions(device=resolve_device(device))
     report = place.get("report", _ignore)
     cell = planned.cells[0]
-    distilled = Runner(planned, store, options, progress, report).distil(cell)
+    runner = Runner(planned, store, options, progress, report)
+    if cell.makes_model:
+        fitted = runner.train(cell)
+        export_model(folder, cell, fitted)
+        return DistillResult(runner.distil(cell), fitted, cell.fit_key, folder)
+    if student:
+        raise UsageError(
+            f"distiller '{cell.distiller.label}' makes data for any student, so it needs none",
+            hint="Leave --student out.",
+        )
+    distilled = runner.distil(cell)
     export_distilled(folder, cell, distilled)
-    return DistillResult(distilled, cell.distill_key, folder)
+    return DistillResult(distilled, None, cell.distill_key, folder)
 
 
 def load_results(folder: str | Path, *more: str | Path) -> Results:

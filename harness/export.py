@@ -1,14 +1,17 @@
-"""A distilled set for use elsewhere: JSONL, Parquet, and a card that says how it was made."""
+"""A distilled set or model for use elsewhere, with a card that says how it was made."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import harness
 from harness.images import image_columns
 from harness.plan import Cell
+from harness.recording import Fitted
 from harness.store import Distilled, atomic_folder
 from harness.types import TaskData
 
@@ -33,6 +36,13 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
         (partial / "README.md").write_text(card(cell, distilled), encoding="utf-8")
 
 
+def export_model(folder: Path, cell: Cell, fitted: Fitted) -> None:
+    """Writes what `Student.load` reads into `model/` of a new folder, and `README.md` beside it."""
+    with atomic_folder(folder) as partial:
+        fitted.trained.save(partial / "model")
+        (partial / "README.md").write_text(model_card(cell, fitted), encoding="utf-8")
+
+
 def card(cell: Cell, distilled: Distilled) -> str:
     """The data set card, with the front matter that the Hugging Face hub reads."""
     data, task = distilled.data, cell.task.data
@@ -41,43 +51,75 @@ def card(cell: Cell, distilled: Distilled) -> str:
         for name, count in zip(task.label_names, _counts(distilled, task), strict=True)
     )
     shares = f" ({counts})" if counts else ""
+    front = [
+        "configs:",
+        "- config_name: default",
+        "  data_files: data.parquet",
+        "task_categories:",
+        f"- {_CATEGORIES.get(task.modality, task.modality)}",
+    ]
     facts = {
-        "distiller": f"{cell.distiller.label} (version {cell.distiller.component.version},"
-        f" {cell.distiller.component.distribution})",
-        "task": f"{task.name} (version {task.version})",
-        "source of the task": f"{task.source.kind}: {task.source.detail}",
-        "task fingerprint": cell.task.fingerprint,
         "splits used": ", ".join(data.used_splits),
         "budget": str(cell.budget),
         "rows": f"{len(data.rows)}{shares}",
         "seed": str(cell.distill_seed),
         "seconds": f"{distilled.cost.seconds:.1f}",
         "stage key": cell.distill_key,
+    }
+    sections = {
+        "Options": dict(cell.distiller.options),
+        "What the method reports": dict(data.report),
+    }
+    return _document(front, f"{task.name} at {cell.budget}", cell, facts, sections)
+
+
+def model_card(cell: Cell, fitted: Fitted) -> str:
+    """The model card, with the front matter that the Hugging Face hub reads."""
+    info = fitted.info
+    facts = {
+        "student": f"{cell.student.label} ({info.name} {info.variant}".rstrip() + ")",
+        "parameters": f"{info.parameters:,}",
+        "started from": info.source,
+        "seeds": f"{cell.distill_seed}/{cell.fit_seed}",
+        "seconds": f"{fitted.cost.seconds:.1f}",
+        "stage key": cell.fit_key,
+    }
+    recipe = {**asdict(cell.recipe), "learning_rate": fitted.tuning.chosen}
+    sections = {
+        "Options": dict(cell.distiller.options),
+        "Options of the student": dict(cell.student.options),
+        "Recipe": recipe,
+    }
+    title = f"{cell.student.label} on {cell.task.data.name}"
+    return _document(["library_name: distill-harness"], title, cell, facts, sections)
+
+
+def _document(
+    front: Sequence[str],
+    title: str,
+    cell: Cell,
+    facts: Mapping[str, str],
+    sections: Mapping[str, dict[str, Any]],
+) -> str:
+    """A card: front matter, what was made of which task, facts in a list, sections of JSON."""
+    task, component = cell.task.data, cell.distiller.component
+    known = {
+        "distiller": f"{cell.distiller.label} (version {component.version},"
+        f" {component.distribution})",
+        "task": f"{task.name} (version {task.version})",
+        "source of the task": f"{task.source.kind}: {task.source.detail}",
+        "task fingerprint": cell.task.fingerprint,
+        **facts,
         "made with": f"distill-harness {harness.__version__}",
     }
-    lines = [
-        "---",
-        "configs:",
-        "- config_name: default",
-        "  data_files: data.parquet",
-        "task_categories:",
-        f"- {_CATEGORIES.get(task.modality, task.modality)}",
-        "---",
-        "",
-        f"# {cell.distiller.label}: {task.name} at {cell.budget}",
-        "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
-        "",
-        "## Options",
-        "",
-        *_json_block(dict(cell.distiller.options)),
-        "",
-        "## What the method reports",
-        "",
-        *_json_block(dict(data.report)),
-        "",
+    blocks = [
+        line
+        for name, content in sections.items()
+        for line in ("", f"## {name}", "", *_json_block(content))
     ]
-    return "\n".join(lines)
+    listed = [f"- {name}: {value}" for name, value in known.items()]
+    heading = f"# {cell.distiller.label}: {title}"
+    return "\n".join(["---", *front, "---", "", heading, "", *listed, *blocks, ""])
 
 
 def _all_columns(distilled: Distilled) -> Any:

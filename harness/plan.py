@@ -80,6 +80,11 @@ class Cell:
             f" {self.task.data.name}, seeds {self.distill_seed}/{self.fit_seed}"
         )
 
+    @property
+    def makes_model(self) -> bool:
+        """Whether its distiller trains the student itself."""
+        return _distiller_component(self.distiller).makes_model
+
     def stage_keys(self) -> dict[StageKind, str]:
         return {"distill": self.distill_key, "fit": self.fit_key, "evaluate": self.key}
 
@@ -178,8 +183,7 @@ def _cells(
 
 
 def _budgets(suite: Suite, distiller: Choice, task: LoadedTask) -> list[Budget]:
-    component = distiller.component
-    assert isinstance(component, DistillerComponent)
+    component = _distiller_component(distiller)
     fixed = component.fixed_budget or ("100%" if component.makes_model else "")
     texts = [fixed] if fixed else suite.budgets
     budgets = [Budget.parse(text) for text in texts]
@@ -204,8 +208,7 @@ def _cell(
     evaluator: Choice,
     tuner: Choice,
 ) -> Cell:
-    component = distiller.component
-    assert isinstance(component, DistillerComponent)
+    component = _distiller_component(distiller)
     recipe, learning_rates = _recipe_at(suite, budget)
     distill_key = stage_key(
         "distill",
@@ -238,6 +241,11 @@ def _cell(
         learning_rates=learning_rates, distill_key=distill_key, fit_key=fit_key, key=key,
         protocol=_protocol(suite, task, student, evaluator, tuner),
     )  # fmt: skip
+
+
+def _distiller_component(choice: Choice) -> DistillerComponent:
+    assert isinstance(choice.component, DistillerComponent)
+    return choice.component
 
 
 def _recipe_at(suite: Suite, budget: Budget) -> tuple[Recipe, tuple[float, ...]]:

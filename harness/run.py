@@ -134,6 +134,19 @@ class Runner:
         except _StageError as failed:
             raise failed.error from None
 
+    def train(self, cell: Cell) -> Fitted:
+        """One cell's trained student, found or computed, waiting for whoever holds its lock.
+
+        Raises:
+            HarnessError: the distiller or the student failed.
+        """
+        distilled = self.distil(cell)
+        try:
+            with self._store.lock(cell.fit_key):
+                return self._fitted(cell, distilled, anew=False)
+        except _StageError as failed:
+            raise failed.error from None
+
     def _due(self, outcome: Outcome) -> list[Cell]:
         due = []
         for cell in self._plan.cells:
@@ -210,7 +223,7 @@ class Runner:
             context = replace(context, listed_seed=cell.distill_seed)
         task = cell.task.data.sealed()
         with Meter(context.workdir, context.device) as meter, seeded(seed):
-            if component.makes_model:
+            if cell.makes_model:
                 data = DistilledData.select(task, range(task.budget_rows(cell.budget)))
             else:
                 data = cell.distiller.instance.distill(task, cell.budget, context)
@@ -282,7 +295,7 @@ class Runner:
         student = cell.student.instance
         component = _distiller_of(cell)
         with seeded(context.seed):
-            if not component.makes_model:
+            if not cell.makes_model:
                 return student.fit(task, distilled.data, recipe, context)
             trained = cell.distiller.instance.fit(task, student, recipe, context)
         check_trained(component, trained)
@@ -321,6 +334,7 @@ class Runner:
         with Meter(context.workdir, context.device) as meter:
             score = self._score(cell.evaluator, fitted.trained, cell, "test", context)
             cost = meter.cost()
+        self._store.save_pictures(cell.key, context.pictures)
         self._store.drop_workdir(cell.key)
         costs = Costs(distilled.cost, fitted.cost, cost)
         return make_record(self._plan, cell, distilled, fitted, score, costs, context.device), cost

@@ -19,7 +19,7 @@ from harness.cli.console import (
 from harness.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from harness.api import Request
+    from harness.api import DistillResult, Request
     from harness.plan import Plan
     from harness.store import Store
 
@@ -147,6 +147,9 @@ def distill(
     distiller: Annotated[str, typer.Option("--distiller", "-d", help="The method.")],
     suite: SuiteArgument = "quickstart",
     task: Annotated[str, typer.Option("--task", "-t", help="The task.")] = "",
+    student: Annotated[
+        str, typer.Option("--student", "-s", help="The student, for a method that makes models.")
+    ] = "",
     budget: Annotated[str, typer.Option("--budget", help="20/class, 200rows or 1%.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="The distilling seed.")] = 0,
     setting: Settings = None,
@@ -157,7 +160,7 @@ def distill(
     threads: Threads = 0,
     json: AsJson = False,
 ) -> None:
-    """Distil one set and write it as JSONL and Parquet, with a card that says how it was made."""
+    """Distil one set, or one small model, and write it with a card that says how it was made."""
     from harness import api
 
     with shown_progress() as progress:
@@ -165,6 +168,7 @@ def distill(
             distiller,
             suite=suite,
             task=task,
+            student=student,
             budget=budget,
             seed=seed,
             settings=setting or [],
@@ -177,20 +181,25 @@ def distill(
             progress=progress,
             report=warn,
         )
-    data = result.distilled.data
+    made = _what_was_made(result)
     if json:
-        print_json(
-            {
-                "folder": str(result.folder),
-                "key": result.key,
-                "rows": len(data.rows),
-                "seconds": result.distilled.cost.seconds,
-                "report": dict(data.report),
-            }
-        )
-    else:
-        seconds = result.distilled.cost.seconds
-        data_console().print(f"{len(data.rows)} rows in {result.folder} ({seconds:.1f} s)")
+        print_json({"folder": str(result.folder), "key": result.key, **made})
+        return
+    size = next(f"{made[unit]:,} {unit}" for unit in ("parameters", "rows") if unit in made)
+    data_console().print(f"{size} in {result.folder} ({made['seconds']:.1f} s)")
+
+
+def _what_was_made(result: DistillResult) -> dict[str, Any]:
+    if result.fitted is not None:
+        seconds = result.fitted.cost.seconds
+        return {"parameters": result.fitted.info.parameters, "seconds": seconds}
+    distilled = result.distilled
+    data = distilled.data
+    return {
+        "rows": len(data.rows),
+        "seconds": distilled.cost.seconds,
+        "report": dict(data.report),
+    }
 
 
 def _request(

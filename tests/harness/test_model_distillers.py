@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,11 @@ from harness.api import BenchResult
 from harness.components import resolve
 from harness.plan import Plan
 from harness.plugins import PluginHost
+from harness.testing import WordCounts, toy_context, toy_task
+from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 Bench = Callable[..., BenchResult]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_it_trains_on_the_whole_train_split_with_the_recipe_of_the_full_row(run_toy: Bench) -> None:
@@ -91,3 +97,26 @@ def test_a_row_is_a_reference_where_its_component_says_so(toy_host: PluginHost) 
 def test_nobody_else_may_ask_for_no_rows(planned: Callable[..., Plan]) -> None:
     with pytest.raises(Exception, match="budget '0%' must be positive"):
         planned(budgets=("0%",))
+
+
+def test_distill_writes_the_model_and_a_card(command: Command, tmp_path: Path) -> None:
+    asked = ["distill", str(TOY_SUITE), "--plugin", TOY_PLUGIN, "--device", "cpu", "--json"]
+    done = command(*asked, "--distiller", "taught", "--student", "words", "--out", "small")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert sorted(made) == ["folder", "key", "parameters", "seconds"]
+    loaded = WordCounts().load(tmp_path / "small/model", toy_task(), toy_context(tmp_path))
+    assert loaded.predict(toy_task().test).shape == (len(toy_task().test), 2)
+    card = (tmp_path / "small/README.md").read_text()
+    assert card.startswith(
+        "---\nlibrary_name: distill-harness\n---\n\n# taught:well: words on toy\n"
+    )
+    assert "## Recipe" in card
+    assert f"- stage key: {made['key']}" in card
+
+
+def test_a_student_is_named_for_models_alone(command: Command) -> None:
+    asked = ["distill", str(TOY_SUITE), "--plugin", TOY_PLUGIN, "--device", "cpu"]
+    done = command(*asked, "--distiller", "first", "--student", "words", "--out", "set")
+    assert done.returncode == 2
+    assert "'first' makes data for any student" in done.stderr
