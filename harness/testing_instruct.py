@@ -113,6 +113,7 @@ def check_language_model(student: Any, folder: Path, task: TaskData | None = Non
         context = toy_context(folder / f"fit-{attempt}")
         with seeded(context.seed):
             fitted.append(student.fit(sealed, data, recipe, context))
+    check_capabilities(component, getattr(student, "offers", ()), fitted[0])
     rows = sealed.validation
     pairs = list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
     _require(component, isinstance(student.fingerprint(), str), "fingerprint", "a string")

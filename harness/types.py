@@ -296,7 +296,12 @@ class ImageTextModel(Trained, Protocol):
 
 @runtime_checkable
 class Student(Protocol):
-    """A model family; the variant and other options are fields of the implementing dataclass."""
+    """A model family; the variant and other options are fields of the implementing dataclass.
+
+    Two class attributes are optional, and let a plan that cannot work be refused before it costs
+    anything: `offers`, all that evaluators may need of what `fit` gives, such as `("predict",)`,
+    and `modalities`, the kinds of task that it is for.
+    """
 
     def fingerprint(self) -> str:
         """What the initial weights are: package and version, hub id and revision, or hash."""
@@ -312,7 +317,10 @@ class Student(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Scores a trained student on one split of a task."""
+    """Scores a trained student on one split of a task.
+
+    A class attribute `modalities`, the kinds of task that it is for, is optional.
+    """
 
     needs: ClassVar[tuple[str, ...]]
     """Methods that the trained student must offer, such as `predict`."""

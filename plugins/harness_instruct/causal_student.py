@@ -41,6 +41,10 @@ class CausalStudent(ABC):
     chat: bool = False
 
     family: ClassVar[str]
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
+    offers: ClassVar[tuple[str, ...]] = (
+        "loglikelihood", "generate", "model", "tokenizer", "encode", "encoder",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         _ = self.lora

@@ -23,6 +23,7 @@ class MultipleChoice:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("loglikelihood",)
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def evaluate(
         self, trained: LanguageModel, task: TaskData, split: Split, context: StageContext
@@ -73,6 +74,7 @@ class CompletionLikelihood:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("loglikelihood",)
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def evaluate(
         self, trained: LanguageModel, task: TaskData, split: Split, context: StageContext

@@ -36,7 +36,8 @@ class LmEval:
     task: a task or group of lm-eval by name, a YAML file, or a folder with one; the questions of
     the harness task itself when empty.
     num_fewshot: examples in front of each question; the task's own number when not set. Those
-    of the harness task come from its validation split. fewshot_seed: draws them.
+    of the harness task come from its validation split: the first ones of the question's own
+    subtask where there are subtasks, else as fewshot_seed draws them.
     limit: documents scored, the first ones of each task; all when 0. A whole number, because
     lm-eval takes 1.0 for one document and 0.99 for almost all.
     batch_size: texts read at once; it may change the last digits of a log-likelihood.
@@ -58,6 +59,7 @@ class LmEval:
     metric: str = ""
 
     needs: ClassVar[tuple[str, ...]] = ("loglikelihood", "model", "tokenizer")
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def __post_init__(self) -> None:
         if isinstance(self.limit, str) and self.limit.strip().isdecimal():
@@ -81,7 +83,8 @@ class LmEval:
         """
         version = _version()
         if not self.task:
-            return f"lm-eval {version}"
+            # Which examples are shown decides the score as lm-eval's version does.
+            return f"lm-eval {version}" + (", examples by subtask" if self.num_fewshot else "")
         from harness_lm_eval.outcomes import main_metric
         from harness_lm_eval.surroundings import undisturbed
         from harness_lm_eval.task_identity import identity_of
@@ -110,7 +113,7 @@ class LmEval:
         from harness_lm_eval.own_task import check_own_task, own_metric
 
         own_metric(task, self.metric)
-        check_own_task(task, self.num_fewshot or 0)
+        check_own_task(task, self.num_fewshot or 0, tunes=tunes)
 
     def evaluate(self, trained: Any, task: TaskData, split: Split, context: StageContext) -> Score:
         """Scores one split; a named task's own validation or reported split in place of the task's.
@@ -201,17 +204,10 @@ class LmEval:
             )
 
     def _own(self, task: TaskData, split: Split, *, chat: bool) -> TaskDict:
-        from lm_eval.tasks import TaskManager
-
-        from harness_lm_eval.own_task import own_metric, own_task_config
+        from harness_lm_eval.own_task import load_own_task, own_metric
 
         own_metric(task, self.metric)
-        config = own_task_config(task, split, self.num_fewshot or 0, chat=chat)
-        loaded: TaskDict = TaskManager(include_defaults=False).load([config])
-        for own in loaded["tasks"].values():
-            own.set_config("num_fewshot", self.num_fewshot or 0)
-            own.set_fewshot_seed(self.fewshot_seed)
-        return loaded
+        return load_own_task(task, split, self.num_fewshot or 0, self.fewshot_seed, chat=chat)
 
     def _named(self, split: Split) -> TaskDict:
         """The named task anew: drawing examples changes it."""

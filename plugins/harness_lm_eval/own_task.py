@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ContractError, UsageError
@@ -10,12 +11,22 @@ from harness.types import Split, TaskData
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from harness_lm_eval.named_tasks import TaskDict
+
 METRICS = ("acc", "acc_norm", "acc_bytes")
+SUBTASK = "subtask"
 _SCORED, _EXAMPLES = "scored", "examples"
 
 
-def check_own_task(task: TaskData, num_fewshot: int) -> None:
+def has_subtasks(task: TaskData) -> bool:
+    """Whether each question has a subtask, and gets its examples from there."""
+    return SUBTASK in task.scoring_columns
+
+
+def check_own_task(task: TaskData, num_fewshot: int, *, tunes: bool) -> None:
     """Whether a task's questions can be asked, with so many examples in front.
+
+    tunes: whether those of validation are asked, too.
 
     Raises:
         ContractError: no choices, or a metric that lm-eval does not have for them.
@@ -23,9 +34,16 @@ def check_own_task(task: TaskData, num_fewshot: int) -> None:
     """
     if "choices" not in task.scoring_columns:
         raise _unfit(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
-    # One more, because a question of validation is never an example of itself.
-    if num_fewshot and num_fewshot + 1 > len(task.validation):
-        raise _too_few(task, num_fewshot, len(task.validation) - 1)
+    if not num_fewshot:
+        return
+    if not has_subtasks(task):
+        # One more, because a question of validation is never an example of itself.
+        if num_fewshot + 1 > len(task.validation):
+            raise _too_few(task, num_fewshot, len(task.validation) - 1)
+        return
+    for subtask, rows in Counter(task.validation[SUBTASK][:]).items():
+        if num_fewshot > rows - tunes:
+            raise _too_few(task, num_fewshot, rows - tunes, f"subtask '{subtask}' of ")
 
 
 def own_metric(task: TaskData, metric: str) -> str:
@@ -38,26 +56,64 @@ def own_metric(task: TaskData, metric: str) -> str:
     return chosen
 
 
-def own_task_config(
-    task: TaskData, split: Split, num_fewshot: int, *, chat: bool
-) -> dict[str, Any]:
-    """A configuration that `TaskManager.load` takes.
+def load_own_task(
+    task: TaskData, split: Split, num_fewshot: int, fewshot_seed: int, *, chat: bool
+) -> TaskDict:
+    """A split's questions as lm-eval scores them, with examples in front of each.
 
     Prompt and choice are the task's own texts with nothing between them, so the pairs that
     lm-eval scores are those that `LanguageModel.loglikelihood` is asked for. Examples come from
-    validation; none of them asks what is scored.
+    validation, and from a question's own subtask where there are any; none asks what is scored.
 
     chat: prompts go into turns of a chat, without the blank or line break at their end.
+
+    Raises:
+        ContractError: no choices, or a metric that lm-eval does not have for them.
+        UsageError: too few examples.
     """
-    check_own_task(task, num_fewshot)
-    scored = task.split(split)
+    from lm_eval.tasks import TaskManager
+
+    check_own_task(task, num_fewshot, tunes=split == "validation")
+    scored, examples = task.split(split), task.validation
+    settings: dict[str, Any] = {"doc_to_text": _stripped_prompt} if chat else {}
     splits = {_SCORED: scored}
-    config: dict[str, Any] = {
+    by_subtask = bool(num_fewshot) and has_subtasks(task)
+    if by_subtask:
+        from harness_lm_eval.subtask_examples import OWN, SHARED, require_examples, with_start_apart
+
+        require_examples(task.name, examples, scored, num_fewshot)
+        if not chat:
+            examples, splits[_SCORED] = with_start_apart(examples, scored)
+            settings = {"description": SHARED, "doc_to_text": OWN}
+        # lm-eval tells which question is asked only where the two splits are one.
+        settings["fewshot_split"] = _SCORED
+    elif num_fewshot and split == "validation":
+        # lm-eval leaves a question out of its own examples only where the two splits are one.
+        settings["fewshot_split"] = _SCORED
+    elif num_fewshot:
+        settings["fewshot_split"] = _EXAMPLES
+        splits[_EXAMPLES] = _others(examples, scored)
+        if len(splits[_EXAMPLES]) < num_fewshot:
+            raise _too_few(task, num_fewshot, len(splits[_EXAMPLES]))
+    loaded: TaskDict = TaskManager(include_defaults=False).load([_config(task, splits, settings)])
+    for own in loaded["tasks"].values():
+        own.set_config("num_fewshot", num_fewshot)
+        own.set_fewshot_seed(fewshot_seed)
+        if by_subtask:
+            from harness_lm_eval.subtask_examples import SubtaskExamples
+
+            own.sampler = SubtaskExamples(examples)
+    return loaded
+
+
+def _config(task: TaskData, splits: dict[str, Dataset], settings: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that `TaskManager.load` takes."""
+    return {
         "task": task.name,
         "custom_dataset": lambda **_: splits,
         "output_type": "multiple_choice",
         "test_split": _SCORED,
-        "doc_to_text": _stripped_prompt if chat else "prompt",
+        "doc_to_text": "prompt",
         "doc_to_choice": "choices",
         "doc_to_target": "answer",
         "target_delimiter": "",
@@ -66,15 +122,8 @@ def own_task_config(
             for metric in METRICS
         ],
         "metadata": {"version": task.version},
+        **settings,
     }
-    if num_fewshot:
-        # lm-eval leaves a document out of its own examples only where the two splits are one.
-        config["fewshot_split"] = _SCORED if split == "validation" else _EXAMPLES
-        if split != "validation":
-            splits[_EXAMPLES] = _others(task.validation, scored)
-            if len(splits[_EXAMPLES]) < num_fewshot:
-                raise _too_few(task, num_fewshot, len(splits[_EXAMPLES]))
-    return config
 
 
 def _stripped_prompt(document: dict[str, Any]) -> str:
@@ -87,10 +136,10 @@ def _others(rows: Dataset, scored: Dataset) -> Dataset:
     return rows.select([n for n, prompt in enumerate(rows["prompt"][:]) if prompt not in asked])
 
 
-def _too_few(task: TaskData, asked: int, there: int) -> UsageError:
+def _too_few(task: TaskData, asked: int, there: int, part: str = "") -> UsageError:
     return UsageError(
-        f"num_fewshot = {asked}, but validation of '{task.name}' has {max(0, there)} examples to"
-        " give"
+        f"num_fewshot = {asked}, but {part}validation of '{task.name}' has {max(0, there)}"
+        " examples to give"
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
-
 if TYPE_CHECKING:
     from harness.plan import Plan
 
@@ -24,10 +22,4 @@ def check_plan(plan: Plan, name: str) -> None:
         if use.component.name == name
     }
     for (_, _, tunes), (evaluator, task) in uses.items():
-        if task.modality != "instruction":
-            raise UsageError(
-                f"evaluator '{name}' scores causal language models, and '{task.name}' is a task of"
-                f" {task.modality}",
-                hint="Take an instruction task, or the evaluator of that kind of task.",
-            )
         evaluator.check(task.sealed(), tunes=tunes)

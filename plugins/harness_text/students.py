@@ -29,6 +29,10 @@ class TransformerStudent(ABC):
     """What all families share: building, fitting, reading back."""
 
     family: ClassVar[str]
+    modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
+    offers: ClassVar[tuple[str, ...]] = (
+        "predict", "predict_encoded", "embed", "encode", "model", "tokenizer", "head",
+    )  # fmt: skip
 
     @property
     @abstractmethod

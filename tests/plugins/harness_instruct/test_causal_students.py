@@ -71,6 +71,15 @@ def test_what_stands_on_the_board(
     assert lm.info.parameters == sum(p.numel() for p in lm.model.parameters())
 
 
+def test_all_that_an_evaluator_could_need_of_a_trained_student_is_declared(
+    task: TaskData, context: StageContext
+) -> None:
+    student = Llama(variant="tiny")
+    lm = student.build(task, context)
+    public = {name for name in dir(lm) if name[0] != "_" and callable(getattr(lm, name))}
+    assert public - {"save"} == set(student.offers)
+
+
 def test_a_student_learns_the_answers(task: TaskData, context: StageContext) -> None:
     """The pool's questions are the target's, so training on them must make answers probable."""
     rows = task.validation

@@ -167,5 +167,5 @@ class TestPlanning:
         self, suite: Path, planned: Callable[..., Plan]
     ) -> None:
         suite.write_text(SUITE.replace("toy-questions", "toy-classes"))
-        with pytest.raises(UsageError, match="scores causal language models, and 'toy' is a task"):
+        with pytest.raises(UsageError, match="is for tasks of instruction, and 'toy' is one"):
             planned()

@@ -153,6 +153,15 @@ class TestTiny:
         assert (predicted == np.array(task.validation["label"])).all()
 
 
+def test_all_that_an_evaluator_could_need_of_a_trained_student_is_declared(
+    task: TaskData, context: StageContext
+) -> None:
+    student = Bert("tiny")
+    made = student.build(task, context)
+    public = {name for name in dir(made) if name[0] != "_" and callable(getattr(made, name))}
+    assert public - {"save"} == set(student.offers)
+
+
 def test_hard_labels_become_one_hot_rows(task: TaskData, data: DistilledData) -> None:
     targets = target_probabilities(data, 2)
     assert targets.argmax(1).tolist() == data.rows["label"][:]
