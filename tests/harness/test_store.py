@@ -40,7 +40,7 @@ def test_a_distilled_set_comes_back_as_it_was(store: Store) -> None:
     )
     curves = {"loss": Curve((1, 2), (0.5, 0.25))}
     store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20), curves))
-    found = store.distilled("k")
+    found = store.distilled("k", TASK.train)
     assert found is not None
     assert rows_digest(found.data.rows) == rows_digest(data.rows)
     assert found.cost == Cost(1.5, 10, 20)
