@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.curves import Curve
+from harness.pictures import check_picture
 from harness.progress import SilentProgress
 from harness.randomness import derive_seed
 
@@ -64,6 +65,7 @@ class StageContext:
     device: a torch device string, already resolved.
     workdir: a private folder that survives a kill and is found again by the same stage.
     curves: what the stage measured at every step, by name; see `keep_curve`.
+    pictures: PNG files by name; see `keep_picture`.
     """
 
     seed: int
@@ -74,6 +76,7 @@ class StageContext:
     student: Callable[[str], Student] = no_students
     curves: dict[str, Curve] = field(default_factory=dict)
     listed_seed: int = 0
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
     def keep_curve(self, name: str, values: Sequence[float] | np.ndarray) -> None:
         """Puts one value for each step into the record, thinned; the last call with a name counts.
@@ -82,6 +85,15 @@ class StageContext:
         """
         if len(values):
             self.curves[name] = Curve.thin(values)
+
+    def keep_picture(self, name: str, png: bytes) -> None:
+        """Puts a picture beside the record of an evaluation; other stages' pictures are dropped.
+
+        Raises:
+            ContractError: the name has other characters than a-z, 0-9 and -, or it is no PNG.
+        """
+        check_picture(name, png)
+        self.pictures[name] = png
 
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Iterates with a progress bar."""

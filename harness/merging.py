@@ -59,11 +59,14 @@ def merge(parts: Sequence[tuple[Path, Results]]) -> Results:
         if failure.key not in kept:
             failures.setdefault(failure.key, failure)
     problems = [problem for _, results in parts for problem in results.problems]
+    of_folder = {folder: results.pictures for folder, results in parts}
+    pictures = {key: of_folder[one.folder].get(key, ()) for key, one in kept.items()}
     return Results(
         tuple(one.record for one in kept.values()),
         tuple(failures[key] for key in sorted(failures)),
         tuple(sorted(problems, key=lambda problem: problem.path)),
         (*(note for _, results in parts for note in results.notes), *_notes(found, kept)),
+        {key: paths for key, paths in pictures.items() if paths},
     )
 
 

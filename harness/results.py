@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from harness.errors import StoreError, UsageError, unknown_name
+from harness.pictures import found_pictures
 from harness.record import Record
 from harness.record_files import collector_paused, read_record
 
@@ -87,12 +88,14 @@ class Results:
     """Records in the order of their keys, with what failed and what could not be read.
 
     notes: what a reader of the board should know about where the records came from.
+    pictures: record key -> the files that its evaluation left.
     """
 
     records: tuple[Record, ...]
     failures: tuple[Failure, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    pictures: Mapping[str, tuple[Path, ...]] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -208,6 +211,7 @@ def load_records(folder: Path, *, missing_ok: bool = False) -> Results:
         tuple(sorted(records, key=lambda record: record.key)),
         tuple(sorted((f for f in found if f.key not in done), key=lambda failure: failure.key)),
         tuple(problems),
+        pictures=found_pictures(folder),
     )
 
 

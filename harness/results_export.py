@@ -10,6 +10,7 @@ import harness
 from harness.errors import UsageError
 from harness.frame import flat_row
 from harness.leaderboard.escaping import markdown, printable
+from harness.pictures import PICTURES
 from harness.record import Record
 from harness.results import Results
 from harness.store import atomic_folder
@@ -26,6 +27,8 @@ _AT_ONCE = 1000
 
 def export_results(results: Results, folder: Path) -> None:
     """Writes `records.parquet` and `README.md` into a new folder for `datasets.load_dataset`.
+
+    Pictures of the records are copied to `pictures/KEY/`.
 
     The columns are those of `Results.to_pandas`, and a list column `items_NAME` for each item
     outcome; what a record has not is null.
@@ -45,6 +48,11 @@ def export_results(results: Results, folder: Path) -> None:
             for batch in _batches(results.records, schema):
                 writer.write_batch(batch)
         (partial / "README.md").write_text(card(results, schema), encoding="utf-8")
+        for record in results.records:
+            for path in results.pictures.get(record.key, ()):
+                copy = partial / PICTURES / record.key / path.name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(path.read_bytes())
 
 
 def table_schema(records: Sequence[Record]) -> pa.Schema:
@@ -91,6 +99,7 @@ def card(results: Results, schema: pa.Schema) -> str:
         f"- `{ITEMS}…` hold one value for each test row, in the order of the test split",
         "- `distilled_content` and the fingerprints are hashes: equal ones mean equal content",
         "- seconds and bytes depend on the machine and on what else it did",
+        *_pictures(results),
         "",
         "## How it was made",
         "",
@@ -112,6 +121,12 @@ def _board(results: Results) -> str:
         return Markdown().render(results.board())
     except UsageError as error:
         return f"These records have no common board. {markdown(error.message)}\n"
+
+
+def _pictures(results: Results) -> list[str]:
+    if not any(record.key in results.pictures for record in results.records):
+        return []
+    return [f"- `{PICTURES}/KEY/` holds the pictures that the run with that key left"]
 
 
 def _batches(records: Sequence[Record], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -17,6 +17,7 @@ from harness.curves import Curve
 from harness.errors import StoreError
 from harness.fingerprint import stage_key
 from harness.images import image_columns
+from harness.pictures import PICTURES
 from harness.record import Cost, Record
 from harness.types import DistilledData
 
@@ -40,8 +41,8 @@ class Distilled:
 class Store:
     """One results folder.
 
-    `records/KEY.json` and `failures/KEY.json` are meant for git; `artifacts/` (distilled sets,
-    weights in flight, shared arrays, work in progress, locks) is not.
+    `records/KEY.json`, `failures/KEY.json` and `pictures/KEY/` are meant for git; `artifacts/`
+    (distilled sets, weights in flight, shared arrays, work in progress, locks) is not.
     """
 
     root: Path
@@ -94,6 +95,16 @@ class Store:
     def save_record(self, record: Record) -> None:
         write_atomic(self.record_path(record.key), record.to_json())
         self.clear_failure(record.key)
+
+    def save_pictures(self, key: str, pictures: Mapping[str, bytes]) -> None:
+        """Leaves exactly these pictures beside a record; call it before `save_record`."""
+        folder = self.root / PICTURES / key
+        if not pictures:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        with atomic_folder(folder) as partial:
+            for name, png in pictures.items():
+                (partial / f"{name}.png").write_bytes(png)
 
     def save_failure(self, failure: Failure) -> None:
         write_atomic(self.failures / f"{failure.key}.json", failure.to_json())

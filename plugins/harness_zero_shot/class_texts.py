@@ -34,34 +34,33 @@ def texts_of_classes(task: TaskData, templates: Sequence[str]) -> tuple[tuple[st
     """Each class's texts: the templates with its name or, without templates, the task's own.
 
     Raises:
-        UsageError: neither the task nor the options have texts.
-        ContractError: the task has no classes, or texts for some of them only.
+        UsageError: neither the options nor the task have texts for every class.
+        ContractError: the task has no classes.
     """
     if not task.label_names:
-        raise _unfit(task, "label_names", "the names of the classes", "none")
+        raise without_classes(task)
     if templates:
         return tuple(
             tuple(template.replace(PLACE, name) for template in templates)
             for name in task.label_names
         )
-    if not task.class_texts:
+    if len(task.class_texts) != len(task.label_names):
         raise UsageError(
-            f"task '{task.name}' has no texts that stand for its classes",
+            f"task '{task.name}' has texts for {len(task.class_texts)} of its"
+            f" {len(task.label_names)} classes",
             hint="Set templates, as in --set evaluator.zero-shot.templates='a photo of a {}.'",
         )
-    if len(task.class_texts) != len(task.label_names):
-        raise _unfit(
-            task, "class_texts", f"texts of {len(task.label_names)} classes",
-            f"of {len(task.class_texts)}",
-        )  # fmt: skip
-    without = [
-        name
-        for name, texts in zip(task.label_names, task.class_texts, strict=True)
-        if not texts or not all(text.strip() for text in texts)
-    ]
-    if without:
-        raise _unfit(task, "class_texts", "texts of every class", f"none of {', '.join(without)}")
     return task.class_texts
+
+
+def without_classes(task: TaskData) -> ContractError:
+    """The error for a task that has no classes to predict."""
+    return ContractError(
+        plugin=f"task '{task.name}'",
+        field="label_names",
+        expected="the names of the classes",
+        got="none",
+    )
 
 
 def class_embeddings(embeddings: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -105,7 +104,3 @@ def _lines(templates: str) -> tuple[str, ...]:
     if not found:
         raise UsageError(f"the file '{templates}' holds no template")
     return found
-
-
-def _unfit(task: TaskData, field: str, expected: str, got: str) -> ContractError:
-    return ContractError(plugin=f"task '{task.name}'", field=field, expected=expected, got=got)

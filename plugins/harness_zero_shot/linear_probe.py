@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.errors import ContractError, UsageError
+from harness.errors import UsageError
 from harness.types import LABEL_COLUMN, ImageTextModel, Score, Split, TaskData
 from harness_zero_shot.class_ranks import class_score, metrics_of_items, rank_classes
+from harness_zero_shot.class_texts import without_classes
 from harness_zero_shot.embeddings import image_embeddings
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class LinearProbe:
     shots: int = 0
 
     needs: ClassVar[tuple[str, ...]] = ("encode_image",)
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
         if self.shots < 0:
@@ -48,12 +50,7 @@ class LinearProbe:
             UsageError: a class has fewer rows than `shots`.
         """
         if not task.label_names:
-            raise ContractError(
-                plugin=f"task '{task.name}'",
-                field="label_names",
-                expected="the names of the classes",
-                got="none",
-            )
+            raise without_classes(task)
         if min(task.class_counts()) < self.shots:
             least = int(np.argmin(task.class_counts()))
             raise UsageError(

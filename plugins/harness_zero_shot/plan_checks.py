@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
 from harness_zero_shot.linear_probe import LinearProbe
 from harness_zero_shot.retrieval import Retrieval
 from harness_zero_shot.zero_shot import ZeroShot
@@ -20,18 +19,10 @@ def check_plan(plan: Plan) -> None:
         UsageError, ContractError: a task without what the evaluator needs.
     """
     uses = {
-        (use.label, cell.task.data.name): (use, cell.task.data)
+        (use.label, cell.task.data.name): (use.instance, cell.task.data)
         for cell in plan.cells
         for use in (cell.evaluator, cell.tuner)
     }
-    for use, task in uses.values():
-        evaluator = use.instance
-        if not isinstance(evaluator, ZeroShot | Retrieval | LinearProbe):
-            continue
-        if task.modality != "image-text":
-            raise UsageError(
-                f"evaluator '{use.label}' scores models of images and texts, and '{task.name}' is"
-                f" a task of {task.modality}",
-                hint="Take an image-text task, or the evaluator of that kind of task.",
-            )
-        evaluator.check(task.sealed())
+    for evaluator, task in uses.values():
+        if isinstance(evaluator, ZeroShot | Retrieval | LinearProbe):
+            evaluator.check(task.sealed())

@@ -51,6 +51,7 @@ class Retrieval:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text")
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def check(self, task: TaskData) -> None:
         """Whether a task can be scored: it has images and captions.

@@ -12,6 +12,7 @@ import numpy as np
 from harness.types import LABEL_COLUMN, ImageTextModel, Score, Split, TaskData
 from harness_zero_shot.class_ranks import class_score, metrics_of_items
 from harness_zero_shot.class_texts import class_embeddings, read_templates, texts_of_classes
+from harness_zero_shot.contact_sheet import contact_sheet
 from harness_zero_shot.embeddings import image_embeddings, require_same_width, text_embeddings
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ZeroShot:
     templates: tuple[str, ...] | str = ()
 
     needs: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text")
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", read_templates(self.templates))
@@ -50,8 +52,10 @@ class ZeroShot:
     def evaluate(
         self, trained: ImageTextModel, task: TaskData, split: Split, context: StageContext
     ) -> Score:
-        """Raises ContractError for embeddings that are not unit vectors of one width, and
-        UsageError for classes without texts."""
+        """Leaves the picture `contact-sheet` of right and wrong rows of the test split.
+
+        Raises ContractError for embeddings that are not unit vectors of one width, and UsageError
+        for classes without texts."""
         rows = task.split(split)
         texts = texts_of_classes(task, tuple(self.templates))
         encoded = text_embeddings(trained, list(chain.from_iterable(texts)), context)
@@ -59,7 +63,12 @@ class ZeroShot:
         images = image_embeddings(trained, rows, context)
         require_same_width(trained, images, classes)
         labels = np.asarray(rows[LABEL_COLUMN][:])
-        return class_score(images.astype(np.float64) @ classes.T, labels, task.metric)
+        score = class_score(images.astype(np.float64) @ classes.T, labels, task.metric)
+        if split == "test":
+            predicted = score.items["prediction"]
+            sheet = contact_sheet(rows, predicted, labels, task.label_names)
+            context.keep_picture("contact-sheet", sheet)
+        return score
 
     def recompute(self, items: Mapping[str, np.ndarray], task: TaskRecord) -> dict[str, float]:
         """Every metric of `evaluate`, from ranks and targets; see `metrics_of_items`."""

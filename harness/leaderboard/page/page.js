@@ -245,6 +245,13 @@ function sampleTable(runs) {
     plainTable("samples", columns, samples.map((row) => columns.map((name) => row[name] ?? "")), "a few of its rows, long ones cut", "left text")];
 }
 
+function pictureParts(runs) {
+  return runs.flatMap((run) => (run.pictures ?? []).flatMap((picture) => [
+    make("h3", { textContent: `Picture: ${picture.name}, seeds ${run.distill_seed}/${run.fit_seed}` }),
+    make("div", { className: "scroll" }, make("img", { src: picture.source, alt: picture.name, loading: "lazy" })),
+  ]));
+}
+
 function showDetail(table, row) {
   const runs = board.runs[table.title]?.[row.label] ?? [];
   const commands = unique(runs.map((run) => run.command));
@@ -256,6 +263,7 @@ function showDetail(table, row) {
     runTable(runs),
     make("h3", { textContent: "Made by" }), ...commands.map((text) => make("pre", { textContent: text })),
     ...(curves ? [make("h3", { textContent: "Learning curves" }), figure(curves, "One line a run: distilling seed / fitting seed.")] : []),
+    ...pictureParts(runs),
     ...sampleTable(runs),
     make("h3", { textContent: "Options and report" }),
     make("pre", { textContent: JSON.stringify({ options: first?.options ?? {}, report: first?.report ?? {} }, null, 1) }),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.leaderboard.board import Board
@@ -93,20 +95,29 @@ def _runs(board: Board) -> Json:
     )
     return {
         table.title: {
-            f"{row.distiller} @ {row.budget}": _row_runs(row.records) for row in group.rows
+            f"{row.distiller} @ {row.budget}": _row_runs(row.records, results.pictures)
+            for row in group.rows
         }
         for table, group in zip(board.tables, groups, strict=True)
     }
 
 
-def _row_runs(records: Iterable[Record]) -> list[Json]:
+def _row_runs(records: Iterable[Record], pictures: Mapping[str, tuple[Path, ...]]) -> list[Json]:
+    """A row's runs; of pictures, which are large, only those of the first."""
     ordered = sorted(records, key=lambda r: (r.distill_seed, r.fit_seed))
     shown: set[str] = set()
     runs = []
     for record in ordered:
         runs.append(_run(record, with_set=record.distill_key not in shown))
         shown.add(record.distill_key)
+    if runs:
+        runs[0]["pictures"] = [_picture(path) for path in pictures.get(ordered[0].key, ())]
     return runs
+
+
+def _picture(path: Path) -> Json:
+    content = base64.b64encode(path.read_bytes()).decode()
+    return {"name": path.stem.replace("-", " "), "source": f"data:image/png;base64,{content}"}
 
 
 def _run(record: Record, *, with_set: bool) -> Json:
