@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,6 +47,11 @@ class MaskingRule:
                 hint="CLIP pools a text at its largest id, which has to remain the end token.",
             )
 
+    @cached_property
+    def replacements(self) -> Tensor:
+        """`vocabulary` as a tensor, made once."""
+        return torch.tensor(self.vocabulary)
+
 
 @dataclass(frozen=True)
 class HiddenWords:
@@ -68,7 +74,7 @@ def hide_words(tokens: Tensor, rule: MaskingRule, generator: torch.Generator) ->
     masked = (chosen & (kind < rule.masked)).to(tokens.device)
     replaced = chosen & (kind >= rule.masked) & (kind < rule.masked + rule.replaced)
     drawn = torch.randint(len(rule.vocabulary), words.shape, generator=generator)
-    others = torch.tensor(rule.vocabulary)[drawn].to(tokens)
+    others = rule.replacements[drawn].to(tokens)
     shown = torch.where(replaced.to(tokens.device), others, tokens)
     return HiddenWords(
         tokens=torch.where(masked, rule.mask_id, shown),

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.kit.contrastive.matchers import Matcher
-from harness.kit.contrastive.pair_losses import paired_cross_entropy
 
 
 def matched_pairs_loss(patches: Tensor, texts: Tensor, words: Tensor, matcher: Matcher) -> Tensor:
@@ -31,21 +30,35 @@ def matched_pairs_loss(patches: Tensor, texts: Tensor, words: Tensor, matcher: M
 
 
 def matched_contrast_loss(
-    patches: Tensor, texts: Tensor, words: Tensor, matcher: Matcher, scale: Tensor
+    patches: Tensor,
+    texts: Tensor,
+    words: Tensor,
+    matcher: Matcher,
+    scale: Tensor,
+    negatives: int,
 ) -> Tensor:
-    """CLIP's loss of the matched similarities of every image with every caption, a scalar.
+    """CLIP's loss of matched similarities, each pair among a few other combinations, a scalar.
 
-    It costs b^2 assignments. Pairs without a word are left out. Arguments as above, and
-    `scale`, which multiplies the similarities.
+    Image i is told from captions i + 1, ..., i + `negatives`, counted around the batch, and text
+    j from images j - 1, ..., j - `negatives`: the same combinations, so b * (negatives + 1)
+    assignments serve both directions. With b - 1 negatives it is the whole contrastive loss.
+    Pairs without a word are left out. Arguments as above, and `scale` of the similarities.
     """
     counted = words.any(1)
     images, captions, present = _unit(patches[counted]), _unit(texts[counted]), words[counted]
     rows = len(images)
     if rows == 0:
         return (patches.sum() + texts.sum()) * 0.0
-    similarity = torch.einsum("ipd,jwd->ijpw", images, captions).flatten(0, 1)
-    plan = matcher(similarity.detach(), present.repeat(rows, 1))
-    return paired_cross_entropy(scale * plan_scores(similarity, plan).view(rows, rows))
+    shifts = torch.arange(min(negatives, rows - 1) + 1, device=words.device)
+    places = torch.arange(rows, device=words.device)
+    partners = (places[:, None] + shifts) % rows
+    similarity = torch.einsum("ipd,iswd->ispw", images, captions[partners]).flatten(0, 1)
+    plan = matcher(similarity.detach(), present[partners].flatten(0, 1))
+    logits = scale * plan_scores(similarity, plan).view(rows, len(shifts))
+    by_text = logits[(places[:, None] - shifts) % rows, shifts]
+    first = torch.zeros_like(places)
+    to_text = functional.cross_entropy(logits, first)
+    return 0.5 * (to_text + functional.cross_entropy(by_text, first))
 
 
 def plan_scores(similarity: Tensor, plan: Tensor) -> Tensor:

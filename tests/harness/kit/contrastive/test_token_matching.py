@@ -72,8 +72,23 @@ def test_contrast_scores_every_image_with_every_caption(name: Any) -> None:
     expected = (
         functional.cross_entropy(logits, places) + functional.cross_entropy(logits.T, places)
     ) / 2
-    found = matched_contrast_loss(patches, texts, lengths(*counts), matcher, SCALE)
+    found = matched_contrast_loss(patches, texts, lengths(*counts), matcher, SCALE, 2)
     assert float(found) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_few_negatives_are_the_next_captions_and_the_images_before() -> None:
+    patches, texts = tokens(5)
+    matcher = new_matcher("hungarian")
+    scores = torch.tensor([[score(image, text, matcher) for text in texts] for image in patches])
+    expected = 0.0
+    for place in range(5):
+        nearby = [(place + shift) % 5 for shift in range(3)]
+        expected -= float((5 * scores[place, nearby]).log_softmax(0)[0]) / 10
+        nearby = [(place - shift) % 5 for shift in range(3)]
+        expected -= float((5 * scores[nearby, place]).log_softmax(0)[0]) / 10
+    words = torch.ones(5, 4, dtype=torch.bool)
+    found = matched_contrast_loss(patches, texts, words, matcher, SCALE, 2)
+    assert float(found) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +120,9 @@ def test_gradients_of_the_contrast_are_right() -> None:
     patches, texts = (t.requires_grad_() for t in tokens())
     scale = SCALE.clone().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda p, t, s: matched_contrast_loss(p, t, lengths(4, 2, 3), new_matcher("hungarian"), s),
+        lambda p, t, s: matched_contrast_loss(
+            p, t, lengths(4, 2, 3), new_matcher("hungarian"), s, 2
+        ),
         (patches, texts, scale),
     )
 
@@ -117,8 +134,8 @@ def test_a_caption_without_words_is_not_counted(name: Any) -> None:
     whole = matched_pairs_loss(patches, texts, lengths(4, 0, 3), matcher)
     kept = matched_pairs_loss(patches[[0, 2]], texts[[0, 2]], lengths(4, 3), matcher)
     torch.testing.assert_close(whole, kept)
-    contrast = matched_contrast_loss(patches, texts, lengths(4, 0, 3), matcher, SCALE)
-    others = matched_contrast_loss(patches[[0, 2]], texts[[0, 2]], lengths(4, 3), matcher, SCALE)
+    contrast = matched_contrast_loss(patches, texts, lengths(4, 0, 3), matcher, SCALE, 2)
+    others = matched_contrast_loss(patches[[0, 2]], texts[[0, 2]], lengths(4, 3), matcher, SCALE, 2)
     torch.testing.assert_close(contrast, others)
 
 
@@ -128,7 +145,7 @@ def test_captions_without_any_word_leave_a_loss_of_zero_with_gradients(rows: int
     none = lengths(*[0] * rows)
     for loss in (
         matched_pairs_loss(patches, texts, none, new_matcher("hungarian")),
-        matched_contrast_loss(patches, texts, none, new_matcher("hungarian"), SCALE),
+        matched_contrast_loss(patches, texts, none, new_matcher("hungarian"), SCALE, 2),
     ):
         loss.backward()
         assert float(loss.detach()) == 0.0

@@ -1,0 +1,75 @@
+"""The options of LightCLIP, checked; all of them belong to our reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import UsageError
+from harness.kit.contrastive.matchers import MatcherName, new_matcher
+from harness.kit.contrastive.softening import Negatives, Rise
+
+_SHARES = ("softening", "mask_rate")
+_WEIGHTS = ("token_weight", "mlm_weight")
+
+
+@dataclass(frozen=True)
+class LightClipOptions:
+    """Of the three parts, each of which 0 turns off.
+
+    softening: the share that a pair's label gives to the batch's negatives at the end of
+    training; rise: how it gets there from 0; negatives: share alike, or by the softmax of cosines
+    over `softening_temperature`.
+    token_weight: of the loss between matched patches and words; matcher, patches_a_word, entropy
+    and iterations: how they are matched (`k-to-1` and `sinkhorn` have options);
+    token_negatives: other captions that an image's own is told from, 0 for none.
+    mlm_weight: of the loss of predicted words; mask_rate: share of the words to be predicted, 80 %
+    of them masked, 10 % replaced; attention: of the masked pass; fusion: whether it sees the
+    image, after each of the text tower's layers `stages`, counted from 1, or all when empty.
+    """
+
+    softening: float = 0.2
+    rise: Rise = "linear"
+    negatives: Negatives = "similarity"
+    softening_temperature: float = 0.1
+    token_weight: float = 0.5
+    matcher: MatcherName = "hungarian"
+    patches_a_word: int = 2
+    entropy: float = 0.05
+    iterations: int = 20
+    token_negatives: int = 3
+    mlm_weight: float = 0.5
+    mask_rate: float = 0.15
+    attention: Literal["bidirectional", "causal"] = "bidirectional"
+    fusion: bool = True
+    stages: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        new_matcher(
+            self.matcher,
+            patches_a_word=self.patches_a_word,
+            entropy=self.entropy,
+            iterations=self.iterations,
+        )
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be in [0, 1)")
+        for name in _WEIGHTS:
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be 0 or more")
+        if not self.softening_temperature > 0:
+            raise UsageError(
+                f"lightclip: softening_temperature = {self.softening_temperature:g}"
+                " should be positive"
+            )
+        if self.token_negatives < 0:
+            raise UsageError(
+                f"lightclip: token_negatives = {self.token_negatives} should be 0 or more"
+            )
+        if any(stage < 1 for stage in self.stages):
+            raise UsageError(f"lightclip: stages {list(self.stages)} are counted from 1")
+        if self.mlm_weight and not self.mask_rate:
+            raise UsageError(
+                "lightclip: mask_rate = 0 leaves no word to predict",
+                hint="Set mlm_weight to 0 to go without.",
+            )

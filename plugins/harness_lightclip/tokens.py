@@ -1,0 +1,98 @@
+"""A batch's embeddings together with what the towers made of single patches and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from harness.errors import UsageError
+from harness.kit.clip_model import ClipModel
+from harness.kit.clip_training import ClipBatch, ClipFeatures
+
+
+@dataclass(frozen=True)
+class TokenFeatures:
+    """pairs: as `encode_batch` makes them; patches: [b, p, image width], words: [b, t, text
+    width], of the towers' last layers, before their last norms."""
+
+    pairs: ClipFeatures
+    patches: Tensor
+    words: Tensor
+
+
+def text_tower(model: ClipModel) -> Any:
+    """The module with `token_embedding`, `transformer` and `ln_final`.
+
+    Raises:
+        UsageError: the text tower is none of open_clip's own, or ends its texts in another way.
+    """
+    core: Any = model.model
+    tower = core.text if hasattr(core, "text") else core
+    own = all(hasattr(tower, name) for name in ("token_embedding", "transformer", "ln_final"))
+    if not own or getattr(tower, "cls_emb", None) is not None:
+        raise UsageError(
+            "lightclip looks at single words in a text tower of open_clip's own, without a class"
+            f" token, and this student's is another ({type(tower).__name__})",
+            hint="Set token_weight and mlm_weight to 0, or take another student.",
+        )
+    return tower
+
+
+def encode_tokens(model: ClipModel, batch: ClipBatch) -> TokenFeatures:
+    """One pass of each tower, with graph, in the recipe's precision.
+
+    `model.training_rows` bounds the rows whose activations are kept, as in `encode_batch`.
+    """
+    core: Any = model.model
+    with batch.autocast():
+        image, patches = _in_parts(_Images(model), batch.images, model.training_rows)
+        text, words = _in_parts(_Texts(model), batch.tokens, model.training_rows)
+    pairs = ClipFeatures(image, text, core.logit_scale.exp(), core.logit_bias)
+    return TokenFeatures(pairs, patches, words)
+
+
+@dataclass(frozen=True)
+class _Images:
+    model: ClipModel
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        visual: Any = self.model.model.visual
+        made = visual.forward_intermediates(images, indices=1, output_fmt="NCHW")
+        (grid,) = made["image_intermediates"]
+        return _unit(made["image_features"]), grid.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    model: ClipModel
+
+    def __call__(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The last layer's output is caught on its way, so that pooling stays the model's own."""
+        caught: list[Tensor] = []
+        norm: nn.Module = text_tower(self.model).ln_final
+        hook = norm.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+        try:
+            return self.model.text_features(tokens), caught[0]
+        finally:
+            hook.remove()
+
+
+def _in_parts(
+    encode: Callable[[Tensor], tuple[Tensor, Tensor]], inputs: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    if size <= 0 or size >= len(inputs):
+        return encode(inputs)
+    parts = [checkpoint(encode, part, use_reentrant=False) for part in inputs.split(size)]
+    pooled, tokens = zip(*parts, strict=True)
+    return torch.cat(pooled), torch.cat(tokens)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    return functional.normalize(wide, dim=-1)
