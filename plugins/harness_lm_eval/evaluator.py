@@ -130,7 +130,7 @@ class LmEval:
         from harness_lm_eval.surroundings import same_modes, undisturbed
 
         chat = self._with_chat(trained)
-        with undisturbed(), quiet_transformers(), same_modes(trained.model):
+        with undisturbed(context.track), quiet_transformers(), same_modes(trained.model):
             loaded = self._named(split) if self.task else self._own(task, split, chat=chat)
             lm = CheckedModel(
                 trained.model,

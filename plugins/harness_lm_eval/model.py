@@ -20,7 +20,7 @@ _Encoded = tuple[tuple[str, str], list[int], list[int]]
 
 
 class CheckedModel(HFLM):
-    """`HFLM` without bars that refuses what cannot be scored and notes which prompts it cuts.
+    """`HFLM` that refuses what cannot be scored and notes which prompts it cuts.
 
     The tokenizer is copied, because lm-eval gives it a pad token.
 
@@ -63,9 +63,8 @@ class CheckedModel(HFLM):
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Any]:
         """Raises ContractError when a log-likelihood is not finite."""
-        del disable_tqdm
         self._documents = [(request.task_name, request.doc_id) for request in requests]
-        found = super().loglikelihood(requests, disable_tqdm=True)
+        found = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         broken = ~np.isfinite([value for value, _ in found])
         if broken.any():
             raise ContractError(
@@ -78,7 +77,6 @@ class CheckedModel(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy texts; prompts that leave no room for a text's tokens are noted as cut."""
-        del disable_tqdm
         for request in requests:
             context, options = request.args
             room = self.max_length - int(options.get("max_gen_toks", self.max_gen_toks))
@@ -89,7 +87,7 @@ class CheckedModel(HFLM):
                 )
             if len(self.tok_encode(context)) > room:
                 self._note_cut((request.task_name, request.doc_id))
-        return super().generate_until(requests, disable_tqdm=True)
+        return super().generate_until(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[_Encoded], disable_tqdm: bool = False, **options: Any

@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.randomness import seeded
+from harness_lm_eval.bars import Track, lm_evals_bars
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +18,10 @@ _SEED = 0
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """No bars, no log lines, the same seeds every time; everything is as before on the way out.
+def undisturbed(track: Track | None = None) -> Iterator[None]:
+    """No log lines, the same seeds every time; everything is as before on the way out.
+
+    track: what shows lm-eval's loops, such as `StageContext.track`; nothing does without it.
 
     A task may shuffle its documents or choices while it is loaded. With one seed for all runs
     they are the same documents, so that runs can be paired.
@@ -38,7 +40,7 @@ def undisturbed() -> Iterator[None]:
             stack.enter_context(seeded(_SEED))
             logger.setLevel(logging.ERROR)
             datasets.disable_progress_bars()
-            stack.enter_context(_no_prompt_bar())
+            stack.enter_context(lm_evals_bars(track))
             yield
     finally:
         logger.setLevel(level)
@@ -63,16 +65,3 @@ def same_modes(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextmanager
-def _no_prompt_bar() -> Iterator[None]:
-    """The bar over the documents, which lm-eval has no switch for."""
-    import lm_eval.api.task as task_module
-
-    bar = task_module.tqdm
-    task_module.tqdm = partial(bar, disable=True)
-    try:
-        yield
-    finally:
-        task_module.tqdm = bar

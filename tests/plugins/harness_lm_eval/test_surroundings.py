@@ -7,14 +7,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from causal_models import byte_tokenizer, make_lm
+from harness.progress import SilentProgress
 from harness.testing import toy_context
 from harness.testing_instruct import toy_instruction_task
 from harness_lm_eval.evaluator import LmEval
@@ -80,12 +83,52 @@ def test_nothing_is_drawn_or_said(
     assert capfd.readouterr() == ("", "")
 
 
+class Listening(SilentProgress):
+    """Writes down how many items of what it was told to expect came by."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[int | None]] = {}
+
+    def track(self, items: Iterable[Any], description: str, total: int | None = None) -> Any:
+        entry = self.seen.setdefault(description, [total, 0])
+        for item in items:
+            yield item
+            entry[1] = (entry[1] or 0) + 1
+        entry.append(-1)
+
+
+def test_scoring_is_shown_request_by_request_until_it_ends(tmp_path: Path) -> None:
+    listening, task = Listening(), toy_instruction_task()
+    context = replace(toy_context(tmp_path), progress=listening)
+    LmEval().evaluate(make_lm(), task, "test", context)
+    requests = sum(map(len, task.test["choices"]))
+    assert listening.seen["scoring"] == [requests, requests, -1]
+    assert listening.seen["writing prompts"][1] == len(task.test)
+
+
+def test_texts_are_shown_as_they_are_written(tmp_path: Path, write_task: WriteTask) -> None:
+    listening = Listening()
+    context = replace(toy_context(tmp_path), progress=listening)
+    path = write_task(
+        output_type="generate_until",
+        test_rows=4,
+        doc_to_target="{{choices[label]}}",
+        doc_to_choice=None,
+        generation_kwargs={"max_gen_toks": 2, "until": ["\n"], "do_sample": False},
+        metric_list=[{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    )
+    LmEval(task=str(path)).evaluate(make_lm(), toy_instruction_task(), "test", context)
+    assert listening.seen["generating"] == [4, 4, -1]
+
+
 def test_settings_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     import lm_eval.api.task as task_module
 
     monkeypatch.setenv("KEPT", "before")
-    logger, bar = logging.getLogger("lm_eval"), task_module.tqdm
+    import lm_eval.models.huggingface as model_module
+
+    logger, bars = logging.getLogger("lm_eval"), (task_module.tqdm, model_module.tqdm)
     level = logger.level
     datasets.enable_progress_bars()
 
@@ -101,7 +144,7 @@ def test_settings_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.environ["KEPT"] == "before"
     assert "ADDED_INSIDE" not in os.environ
     assert logger.level == level
-    assert task_module.tqdm is bar
+    assert (task_module.tqdm, model_module.tqdm) == bars
     assert not datasets.are_progress_bars_disabled()
 
 
