@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from harness.errors import UsageError
 from harness.kit.clip_shape import ClipShape, LayerShape, TowerShape, shape_of
+from harness_tinyclip.kinds import Depth
 from harness_tinyclip.layout import Tower
 from harness_tinyclip.selection import ClipSelection, LayerSelection, TowerSelection, cut
 
-Depth = Literal["interval_front", "even"]
 _GRID = "visual.positional_embedding"
 _WORDS, _ORDER = "token_embedding.weight", "positional_embedding"
 

@@ -28,7 +28,8 @@ class MaskedLayerNorm(nn.Module):
         self.register_buffer(_KEPT, torch.ones_like(norm.weight), persistent=False)
 
     def forward(self, stream: Tensor) -> Tensor:
-        count = self.kept.sum()
+        # Random masks may leave nothing of a narrow tower; the output is then 0, not NaN.
+        count = self.kept.sum().clamp(min=1)
         centred = (stream - (stream * self.kept).sum(-1, keepdim=True) / count) * self.kept
         variance = centred.square().sum(-1, keepdim=True) / count
         scaled = centred * torch.rsqrt(variance + self.eps)

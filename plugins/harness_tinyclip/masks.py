@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,8 @@ from harness_tinyclip.hard_concrete import (
     probability_kept,
     sample,
 )
+from harness_tinyclip.kinds import MASK_KINDS, MaskKind
 
-MaskKind = Literal["hidden", "heads", "intermediate", "layers"]
-MASK_KINDS: tuple[MaskKind, ...] = ("hidden", "heads", "intermediate", "layers")
 OfLogits = Callable[[Tensor], Tensor]
 
 

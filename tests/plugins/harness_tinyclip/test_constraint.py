@@ -11,7 +11,8 @@ from torch.optim import AdamW
 from clip_models import tiny_clip
 from harness.kit.clip_shape import shape_of
 from harness_tinyclip.constraint import SizeConstraint, mask_optimizer
-from harness_tinyclip.masks import MASK_KINDS, MaskKind, MaskLogits
+from harness_tinyclip.kinds import MASK_KINDS, MaskKind
+from harness_tinyclip.masks import MaskLogits
 from harness_tinyclip.sizes import ClipSize
 
 

@@ -16,8 +16,9 @@ from clip_models import coloured_rows, tiny_clip
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_shape import shape_of
 from harness_tinyclip.folding import fold
+from harness_tinyclip.kinds import MASK_KINDS, MaskKind
 from harness_tinyclip.masked_clip import MaskedClip, MaskedLayerNorm
-from harness_tinyclip.masks import MASK_KINDS, ClipMasks, MaskKind, MaskLogits, TowerMasks
+from harness_tinyclip.masks import ClipMasks, MaskLogits, TowerMasks
 
 
 def model(**options: Any) -> ClipModel:
@@ -211,3 +212,16 @@ def test_a_masked_model_trains_the_weights_of_the_model_it_was_made_of() -> None
     assert all(values.grad is not None for values in logits.parameters())
     assert {id(p) for p in masked.parameters()} == {id(p) for p in clip.model.parameters()}
     assert not any(isinstance(module, MaskedLayerNorm) for module in clip.model.modules())
+
+
+def test_random_masks_that_leave_nothing_of_a_tower_are_no_nan() -> None:
+    clip = model()
+    logits = MaskLogits(shape_of(clip.model))
+    masks = logits.evaluated()
+    nothing = replace(masks.image, hidden=torch.zeros(24, requires_grad=True))
+    image, _ = MaskedClip(clip.model)(*inputs(clip), replace(masks, image=nothing))
+    image.sum().backward()
+    assert bool((image == 0).all())
+    assert all(bool(p.grad.isfinite().all()) for p in clip.model.visual.parameters())
+    assert nothing.hidden.grad is not None
+    assert bool(nothing.hidden.grad.isfinite().all())

@@ -1,0 +1,78 @@
+"""The options of TinyCLIP, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+from harness_tinyclip.kinds import MASK_KINDS, Depth, Inheritance, MaskKind
+
+LARGEST_SCALE = 100.0
+
+
+@dataclass(frozen=True)
+class TinyClipOptions:
+    """teacher: the student, by name, that is trained first and mimicked; the suite's if empty.
+
+    inherit: `none` starts from the student's own weights; `manual` from the leading part of the
+    teacher's, layers by `depth`; `auto` learns which part of the teacher to keep, until it has as
+    many parameters as the student.
+    stages: models on the way from the teacher's size to the student's, this one included, their
+    sizes in equal ratios; shares: of the recipe's steps that each stage takes, equal when empty.
+    alpha: of the soft loss, the rest being CLIP's own; weight: of both.
+    teacher_scale, student_scale: what cosines are multiplied by; 0 takes the teacher's own, and
+    learns the student's.
+    masks: the kinds that `auto` learns; mask_share: of a stage's steps before the fold;
+    mask_learning_rate: of masks and of the size's weights, 0 for 0.02 * 3000 / steps before the
+    fold, at most 1, so that masks can go as far as in the published run; sparsity_warmup: share of
+    these steps in which the size asked for falls to its target.
+    """
+
+    teacher: str = ""
+    inherit: Inheritance = "manual"
+    depth: Depth = "interval_front"
+    stages: int = 1
+    shares: tuple[float, ...] = ()
+    alpha: float = 1.0
+    weight: float = 1.0
+    teacher_scale: float = 0.0
+    student_scale: float = 0.0
+    masks: tuple[MaskKind, ...] = MASK_KINDS
+    mask_share: float = 0.3
+    mask_learning_rate: float = 0.0
+    sparsity_warmup: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        if self.stages < 1 or (self.inherit == "none" and self.stages > 1):
+            raise UsageError(
+                f"tinyclip: stages = {self.stages} should be 1 or more, and 1 without inheritance"
+            )
+        if self.shares and (len(self.shares) != self.stages or min(self.shares) <= 0):
+            raise UsageError(
+                f"tinyclip: shares = {list(self.shares)} should be {self.stages} positive numbers,"
+                " one for each stage"
+            )
+        for name in ("alpha", "mask_share", "sparsity_warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"tinyclip: {name} = {getattr(self, name):g} should be in [0, 1]")
+        if not 0 < self.mask_share < 1:
+            raise UsageError(f"tinyclip: mask_share = {self.mask_share:g} should be in (0, 1)")
+        for name in ("teacher_scale", "student_scale"):
+            value = getattr(self, name)
+            if value and not 1 <= value <= LARGEST_SCALE:
+                raise UsageError(
+                    f"tinyclip: {name} = {value:g} should be 0 or from 1 to {LARGEST_SCALE:g}"
+                )
+        if not 0 < self.weight < float("inf") or not 0 <= self.mask_learning_rate < float("inf"):
+            raise UsageError("tinyclip: weight and mask_learning_rate should be positive")
+        if self.inherit == "auto" and not self.masks:
+            raise UsageError(
+                "tinyclip: inherit = auto without any kind of masks has nothing to learn",
+                hint=f"Kinds: {', '.join(MASK_KINDS)}.",
+            )
+
+    def stage_steps(self, steps: int) -> list[int]:
+        """The recipe's steps, divided among the stages; the last stage ends with the last step."""
+        shares = self.shares or (1.0,) * self.stages
+        ends = [round(steps * sum(shares[: n + 1]) / sum(shares)) for n in range(self.stages)]
+        return [end - start for start, end in zip([0, *ends], ends, strict=False)]
