@@ -16,14 +16,20 @@ def computed_once(
 
     The file appears whole or not at all.
     """
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     if not path.exists():
-        arrays = {name: np.ascontiguousarray(array) for name, array in compute().items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file(arrays, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_arrays(path, compute())
     return load_file(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes or replaces a file of arrays: whole or not at all."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -161,6 +161,17 @@ def prompts_of(
     return PseudoPrompts(rows.take(chosen), tuple(marks[row] for row in chosen), kept, chosen)
 
 
+def usable_rows(pool: LabelledRows | EncodedRows, fixed: Collection[int]) -> np.ndarray:
+    """Numbers of the rows that have a token to learn, ascending.
+
+    Args:
+        fixed: see `prompts_of`.
+    """
+    rows, labels = (pool.rows, pool.labels) if isinstance(pool, LabelledRows) else (pool, None)
+    marks = _prompt_marks(rows, labels, fixed)
+    return np.flatnonzero([bool(mask.any()) for mask in marks])
+
+
 def random_sources(rows: int, count: int, generator: np.random.Generator) -> np.ndarray:
     """[count] different rows, in the order drawn.
 
@@ -189,14 +200,13 @@ def kmeans_sources(
     Raises:
         UsageError: there are not so many rows.
     """
-    rows, labels = (pool.rows, pool.labels) if isinstance(pool, LabelledRows) else (pool, None)
-    marks = _prompt_marks(rows, labels, fixed)
-    usable = np.array([row for row, mask in enumerate(marks) if mask.any()], dtype=np.int64)
+    usable = usable_rows(pool, fixed)
     if not 1 <= count <= len(usable):
         raise UsageError(f"{count} of {len(usable)} prompts cannot be chosen")
+    prompts = prompts_of(pool, usable, fixed)
     means = [
-        table[torch.from_numpy(rows.ids[row][marks[row]]).to(table.device, torch.int64)].mean(0)
-        for row in usable
+        table[torch.from_numpy(ids[mask]).to(table.device, torch.int64)].mean(0)
+        for ids, mask in zip(prompts.rows.ids, prompts.learned, strict=True)
     ]
     points = torch.stack(means).detach().float()
     centroids = kmeans(points, count, generator).centroids

@@ -49,6 +49,19 @@ class Sgd:
     def begin(self, theta: Tensor) -> InnerState:
         return InnerState((theta, torch.zeros_like(theta)) if self.momentum else (theta,))
 
+    def resume(self, theta: Tensor, velocity: Tensor, steps: int) -> InnerState:
+        """The state of an optimiser with momentum whose u is `velocity`.
+
+        Raises:
+            UsageError: shapes differ, or there is no momentum to resume.
+        """
+        if not self.momentum or theta.shape != velocity.shape:
+            raise UsageError(
+                f"parameters {list(theta.shape)} with a velocity {list(velocity.shape)} and"
+                f" momentum {self.momentum:g}"
+            )
+        return InnerState((theta, velocity), steps)
+
     def update(self, state: InnerState, gradient: Tensor, step_size: Tensor) -> InnerState:
         theta, *memory = state.tensors
         if not memory:

@@ -76,20 +76,6 @@ class PseudoRows:
         fixed = embedded_ids(view, flat, self.ids[members, :longest])
         return torch.where(self.mask[members, :longest, None], vectors[:, :longest], fixed)
 
-    def with_ids(self, ids: Tensor) -> PseudoRows:
-        """The same rows with other ids, [m, longest], in the learned positions."""
-        merged = torch.where(self.mask, ids, self.ids).cpu().numpy()
-        rows = tuple(
-            line[:length].astype(np.int32)
-            for line, length in zip(merged, self.rows.lengths, strict=True)
-        )
-        return PseudoRows(
-            EncodedRows(rows, self.rows.type_ids, self.rows.side),
-            self.learned,
-            self.pad_id,
-            self.device,
-        )
-
 
 def embedded_ids(view: FlatModule, flat: Tensor, ids: Tensor) -> Tensor:
     """[..., d] the input embeddings of ids, by the table at the parameters `flat`."""

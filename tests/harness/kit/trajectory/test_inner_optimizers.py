@@ -75,6 +75,18 @@ def test_a_memory_that_is_not_adams_is_refused() -> None:
         Adam().resume(theta, torch.ones(3), -torch.ones(3), 1)
 
 
+def test_momentum_goes_on_from_a_velocity() -> None:
+    early, late = gradients(2)
+    rate = torch.tensor(RATE, dtype=torch.float64)
+    whole = Sgd(0.8).update(Sgd(0.8).begin(torch.ones(6).double()), early, rate)
+    resumed = Sgd(0.8).resume(*whole.tensors, steps=1)
+    torch.testing.assert_close(
+        Sgd(0.8).update(resumed, late, rate).theta, Sgd(0.8).update(whole, late, rate).theta
+    )
+    with pytest.raises(UsageError, match="momentum 0"):
+        Sgd().resume(torch.ones(3), torch.ones(3), 1)
+
+
 @pytest.mark.parametrize("build", [lambda: Sgd(1.0), lambda: Sgd(-0.1), lambda: Adam(eps=0.0)])
 def test_settings_that_no_optimiser_has_are_refused(build: Callable[[], object]) -> None:
     with pytest.raises(UsageError):

@@ -73,16 +73,6 @@ def test_soft_labels_that_are_certain_are_hard_labels() -> None:
     torch.testing.assert_close(world.loss(world.view.start(), learned, ALL), hard)
 
 
-def test_other_ids_in_the_learned_positions_leave_start_and_response_alone() -> None:
-    world = make_world()
-    ids = torch.full_like(world.pseudo.ids, 7)
-    changed = world.pseudo.with_ids(ids)
-    masks = prompt_masks(world.encoded)
-    for mask, old, new in zip(masks, world.pseudo.rows.ids, changed.rows.ids, strict=True):
-        assert (new[mask] == 7).all()
-        assert (new[~mask] == old[~mask]).all()
-
-
 def test_a_row_without_a_position_to_learn_is_refused() -> None:
     lm = make_lm()
     encoded = lm.encoder().encode(TEXTS, end=True)

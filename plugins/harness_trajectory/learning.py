@@ -1,0 +1,256 @@
+"""The outer loop: vectors and a step size learned by Adam, resumable after every few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from harness.context import StageContext
+from harness.errors import DivergenceError
+from harness.kit.computed_once import write_arrays
+from harness.kit.token_projection import AllowedTokens, NearestTokens, nearest_tokens
+from harness.kit.trajectory.engines import ENGINES, OuterGradient, OuterLoss, disagreement
+from harness.kit.trajectory.inner_loop import InnerLoop, Learned
+from harness.kit.trajectory.inner_optimizers import Adam, InnerState
+from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectory.regularisers import Strength, neighbour_pull, norm_pull
+from harness_trajectory.options import TrajectoryOptions
+from harness_trajectory.passages import Passages
+from harness_trajectory.proxies import Trainable
+
+SAVE_SECONDS = 20.0
+"""Between two notes of where the loop stands: what a kill may lose."""
+
+EXPLODED = 1e4
+"""A matching loss that is taken for a diverged inner loop; not moving at all has the loss 1."""
+
+CURVES = ("loss", "pull", "step_size", "gradient_norm")
+_BETAS, _EPS = (0.9, 0.999), 1e-12
+_LEAVES = ("vectors", "rho")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """table: [v, d] the embeddings of all ids; allowed: those that may stand in a text."""
+
+    table: Tensor
+    allowed: AllowedTokens
+
+    @property
+    def mean_square(self) -> float:
+        """The mean squared length of an allowed row: the unit of distances."""
+        return float(self.table[self.allowed.ids.to(self.table.device)].square().sum(1).mean())
+
+
+@dataclass
+class Learnt:
+    """Where the outer loop stands.
+
+    vectors: [m, longest, d]; rho: [] logarithm of the step size; moments: Adam's, two of each;
+    good: vectors and rho for which an inner loop last stayed finite; neighbours: [k] ids nearest
+    to the learned vectors when they were last looked for;
+    curves: a value for each step done; diverged: the step at which it was stopped, or -1.
+    """
+
+    vectors: Tensor
+    rho: Tensor
+    moments: dict[str, tuple[Tensor, Tensor]]
+    good: tuple[Tensor, Tensor]
+    neighbours: Tensor
+    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    steps: int = 0
+    diverged: int = -1
+
+    @property
+    def step_size(self) -> Tensor:
+        return self.rho.exp()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything, for a file."""
+        found = {"vectors": self.vectors, "rho": self.rho, "neighbours": self.neighbours}
+        found |= {"good vectors": self.good[0], "good rho": self.good[1]}
+        for name, (first, second) in self.moments.items():
+            found |= {f"first {name}": first, f"second {name}": second}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in found.items()}
+        curves = {f"curve {name}": np.array(values) for name, values in self.curves.items()}
+        return {**arrays, **curves, "counts": np.array([self.steps, self.diverged])}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Learnt:
+        """What `arrays` gave."""
+        tensors = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
+        return cls(
+            vectors=tensors["vectors"],
+            rho=tensors["rho"],
+            moments={n: (tensors[f"first {n}"], tensors[f"second {n}"]) for n in _LEAVES},
+            good=(tensors["good vectors"], tensors["good rho"]),
+            neighbours=tensors["neighbours"],
+            curves={name: arrays[f"curve {name}"].tolist() for name in CURVES},
+            steps=int(arrays["counts"][0]),
+            diverged=int(arrays["counts"][1]),
+        )
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Learns the vectors of some rows."""
+
+    passages: Passages
+    rows: Trainable
+    vocabulary: Vocabulary
+    options: TrajectoryOptions
+    context: StageContext
+
+    def start(self) -> Learnt:
+        """Before any step."""
+        vectors = self.rows.pseudo.initial(self.passages.proxy.view)
+        rho = vectors.new_tensor(self.options.first_step_size).log()
+        leaves = {"vectors": vectors, "rho": rho}
+        moments = {n: (torch.zeros_like(t), torch.zeros_like(t)) for n, t in leaves.items()}
+        return Learnt(vectors, rho, moments, (vectors, rho), self.nearest(vectors).ids)
+
+    def run(self, path: Path) -> Learnt:
+        """All steps, or those that an earlier attempt left undone; `path` keeps how far it came.
+
+        A diverging inner loop ends the run at the last vectors whose inner loop did not.
+
+        Raises:
+            DivergenceError: the very first one did.
+        """
+        state = self._read(path) if path.exists() else self.start()
+        saved = time.monotonic()
+        for step in self._steps(state):
+            try:
+                state = self.step(state, step)
+            except DivergenceError as error:
+                if step == 0:
+                    raise DivergenceError(
+                        f"trajectory: {error.message} before anything was learned",
+                        hint="Lower step_size, or inner_steps.",
+                    ) from error
+                vectors, rho = state.good
+                state = replace(state, vectors=vectors, rho=rho, diverged=step)
+                break
+            if time.monotonic() - saved > SAVE_SECONDS:
+                write_arrays(path, state.arrays())
+                saved = time.monotonic()
+        write_arrays(path, state.arrays())
+        return state
+
+    def step(self, state: Learnt, step: int) -> Learnt:
+        """One update of the vectors and of the step size; draws depend on its number alone.
+
+        Raises:
+            DivergenceError: the inner loop left the finite numbers, or ended far away.
+        """
+        found = self._gradient(state, step)
+        if found.loss > EXPLODED:
+            raise DivergenceError(f"the matching loss is {found.loss:.3g}")
+        options = self.options
+        looked = step % options.refresh == 0
+        neighbours = self.nearest(state.vectors).ids if looked else state.neighbours
+        pull, slope = self._pull(state.vectors, neighbours, step)
+        gradients = {
+            "vectors": found.learned[EMBEDDINGS] + slope,
+            "rho": state.rho.new_tensor(found.log_step_size),
+        }
+        coordinate = (self.vocabulary.mean_square / state.vectors.shape[-1]) ** 0.5
+        rates = {
+            "vectors": options.learning_rate * coordinate,
+            "rho": options.step_learning_rate,
+        }
+        leaves, moments = {"vectors": state.vectors, "rho": state.rho}, {}
+        for name in _LEAVES:
+            leaf, gradient = leaves[name], gradients[name]
+            leaves[name], moments[name] = _adam(
+                leaf, gradient, state.moments[name], step + 1, rates[name]
+            )
+        if options.project_every and (step + 1) % options.project_every == 0:
+            leaves["vectors"] = self._projected(leaves["vectors"])
+        values = (found.loss, pull, float(state.step_size), float(gradients["vectors"].norm()))
+        curves = zip(CURVES, values, strict=True)
+        return Learnt(
+            vectors=leaves["vectors"],
+            rho=leaves["rho"],
+            moments=moments,
+            good=(state.vectors, state.rho),
+            neighbours=neighbours,
+            curves={name: [*state.curves[name], value] for name, value in curves},
+            steps=step + 1,
+        )
+
+    def nearest(self, vectors: Tensor) -> NearestTokens:
+        """The allowed tokens nearest to the k learned vectors."""
+        return nearest_tokens(
+            vectors[self.rows.pseudo.mask],
+            self.vocabulary.table,
+            self.vocabulary.allowed,
+            metric=self.options.metric,
+        )
+
+    def disagreement(self, state: Learnt) -> float:
+        """How far the engine's first gradient is from the unrolled one, relative to its length."""
+        return disagreement(*self._problem(state, 0), engines=(self.options.engine, "unroll"))
+
+    def _gradient(self, state: Learnt, step: int) -> OuterGradient:
+        return ENGINES[self.options.engine](*self._problem(state, step))
+
+    def _problem(
+        self, state: Learnt, step: int
+    ) -> tuple[InnerLoop, InnerState, Learned, Tensor, OuterLoss]:
+        """What an engine is asked in a step."""
+        generator = self.context.numpy_generator("trajectory draw", step)
+        segment = self.passages.draw(generator)
+        loop = self.passages.loop(self.rows.loss, len(self.rows.pseudo), generator)
+        outer = self.passages.passage(segment).loss(self.options.loss)
+        learned = {EMBEDDINGS: state.vectors}
+        return loop, self.passages.start(segment), learned, state.rho, outer
+
+    def _pull(self, vectors: Tensor, neighbours: Tensor, step: int) -> tuple[float, Tensor]:
+        """The regulariser, weighted, and its gradient."""
+        options = self.options
+        if options.regulariser == "none" or options.strength == 0:
+            return 0.0, torch.zeros_like(vectors)
+        weight = Strength(options.strength, options.schedule).at(step, options.outer_steps)
+        leaf = vectors.detach().requires_grad_()
+        own = leaf[self.rows.pseudo.mask]
+        unit = self.vocabulary.mean_square
+        if options.regulariser == "neighbour":
+            pull = neighbour_pull(own, self.vocabulary.table[neighbours]) / unit
+        else:
+            pull = norm_pull(own, own.new_tensor(unit).sqrt())
+        (slope,) = torch.autograd.grad(weight * pull, leaf)
+        return weight * float(pull.detach()), slope
+
+    def _projected(self, vectors: Tensor) -> Tensor:
+        """Every learned vector replaced by its nearest word's."""
+        replaced = vectors.clone()
+        replaced[self.rows.pseudo.mask] = self.vocabulary.table[self.nearest(vectors).ids]
+        return replaced
+
+    def _read(self, path: Path) -> Learnt:
+        return Learnt.of_arrays(load_file(path), self.rows.pseudo.device)
+
+    def _steps(self, state: Learnt) -> Iterator[int]:
+        """The numbers of the steps that are left."""
+        if state.diverged >= 0:
+            return
+        steps = range(state.steps, self.options.outer_steps)
+        yield from self.context.track(steps, "matching trajectories", total=len(steps))
+
+
+def _adam(
+    leaf: Tensor, gradient: Tensor, moments: tuple[Tensor, Tensor], step: int, rate: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """One step of Adam and its moments after it; a gradient of zero moves nothing."""
+    adam = Adam(*_BETAS, _EPS)
+    state = adam.resume(leaf, *moments, steps=step - 1)
+    moved, first, second = adam.update(state, gradient, leaf.new_tensor(rate)).tensors
+    return moved, (first, second)

@@ -1,0 +1,211 @@
+"""Experts on the full pool, and the pieces of their ways that learned rows are matched to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.context import StageContext
+from harness.fingerprint import digest, rows_digest
+from harness.kit.batching import sample_batches
+from harness.kit.embedding import proxy_inputs
+from harness.kit.expert_trajectories import (
+    ExpertOptimizer,
+    ExpertOptions,
+    ExpertTrajectories,
+    Segment,
+    draw_segment,
+    record_experts,
+)
+from harness.kit.trajectory.inner_loop import ChunkLoss, InnerLoop, Learned
+from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
+from harness.kit.trajectory.matching import Passage
+from harness.randomness import derive_seed
+from harness.types import TaskData
+from harness_trajectory.options import TrajectoryOptions
+from harness_trajectory.proxies import Proxy
+
+_SEED = derive_seed("trajectory experts")
+
+
+def train_experts(
+    proxy: Proxy, options: TrajectoryOptions, task: TaskData, context: StageContext
+) -> ExpertTrajectories:
+    """The experts, shared by all seeds, budgets and settings of matching; a kill loses little.
+
+    Raises:
+        DivergenceError: an expert left the finite numbers.
+        HarnessError: an expert did not move.
+    """
+    inputs = expert_inputs(options, task, context)
+
+    def train() -> Mapping[str, np.ndarray]:
+        with proxy.learner() as learner:
+            trajectories = record_experts(
+                context.workdir / "experts",
+                learner,
+                expert_options(options),
+                context,
+                model=digest(inputs["proxy"]),
+                data=inputs["train"],
+            )
+            return trajectories.arrays()
+
+    arrays = context.cache.arrays("trajectory-experts", inputs, train)
+    return ExpertTrajectories.of_arrays(arrays)
+
+
+def expert_inputs(
+    options: TrajectoryOptions, task: TaskData, context: StageContext
+) -> dict[str, Any]:
+    """Everything that the experts depend on."""
+    return {
+        "proxy": proxy_inputs(task, options.proxy, context),
+        "train": rows_digest(task.train),
+        "device": context.device.partition(":")[0],
+        "options": options.expert_inputs(),
+    }
+
+
+def expert_options(options: TrajectoryOptions) -> ExpertOptions:
+    return ExpertOptions(
+        experts=options.experts,
+        steps=options.expert_steps,
+        every=options.every,
+        batch_size=options.expert_batch,
+        optimizer=ExpertOptimizer(
+            options.expert_optimizer, options.expert_learning_rate, options.expert_momentum
+        ),
+        seed=_SEED,
+    )
+
+
+@dataclass(frozen=True)
+class Passages:
+    """What a student follows, and how it trains on learned rows."""
+
+    proxy: Proxy
+    trajectories: ExpertTrajectories
+    options: TrajectoryOptions
+
+    @property
+    def training(self) -> range:
+        """The experts that are learned from; the others are held out."""
+        return range(self.options.experts - self.options.held_out)
+
+    def draw(self, generator: np.random.Generator) -> Segment:
+        """A start of an expert that is learned from, and what lies behind it."""
+        options = self.options
+        drawn = draw_segment(
+            self.trajectories,
+            generator,
+            max_start=options.max_start - options.first_start,
+            span=options.span + options.first_start,
+            experts=self.training,
+        )
+        start = drawn.start + options.first_start
+        return Segment(drawn.expert, start, start + options.span)
+
+    def measured(self) -> list[Segment]:
+        """Every start of the held-out experts, of all where none is held out."""
+        options = self.options
+        first = options.experts - options.held_out if options.held_out else 0
+        return [
+            Segment(expert, start, start + options.span)
+            for expert in range(first, options.experts)
+            for start in range(options.first_start, options.max_start)
+        ]
+
+    def passage(self, segment: Segment) -> Passage:
+        ends = (segment.start, segment.target)
+        start, target = (
+            self.trajectories.state(segment.expert, state).to(self.proxy.device) for state in ends
+        )
+        return Passage(self.proxy.layout, start, target)
+
+    def start(self, segment: Segment) -> InnerState:
+        """The expert's parameters and, for its own optimiser, its memory of them."""
+        theta = self.trajectories.state(segment.expert, segment.start).to(self.proxy.device)
+        memory = self.trajectories.memory(segment.expert, segment.start)
+        vectors = memory.vectors.to(self.proxy.device)
+        match self.optimizer:
+            case Adam() as adam:
+                return adam.resume(theta, vectors[0], vectors[1], memory.step)
+            case Sgd(momentum=0.0) as descent:
+                return descent.begin(theta)
+            case Sgd() as descent:
+                return descent.resume(theta, vectors[0], memory.step)
+        raise TypeError(self.optimizer)
+
+    @property
+    def optimizer(self) -> InnerOptimizer:
+        if self.options.descends:
+            return Sgd()
+        known = self.trajectories.manifest.options.optimizer
+        if known.kind == "adam":
+            return Adam(*known.betas, known.eps)
+        return Sgd(known.momentum)
+
+    def loop(self, loss: ChunkLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
+        """Inner steps on shuffled rows, each seen equally often, no batch short."""
+        size = self.options.inner_batch or rows
+        batches = sample_batches(rows, size, self.options.inner_steps, generator)
+        device = self.proxy.device
+        return InnerLoop(loss, self.optimizer, [torch.from_numpy(b).to(device) for b in batches])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well some rows do on every measured passage.
+
+    losses: of the inner loops' ends, the option `loss`; track: [N + 1] mean of ||theta_k -
+    target||^2 / D after each inner step; displacement: the largest ||theta_N - theta_0|| /
+    ||theta_0||.
+    """
+
+    losses: tuple[float, ...]
+    track: np.ndarray
+    displacement: float
+
+    @property
+    def loss(self) -> float:
+        return float(np.mean(self.losses))
+
+
+def measure(
+    passages: Passages,
+    loss: ChunkLoss,
+    learned: Learned,
+    step_size: Tensor,
+    context: StageContext,
+) -> Measured:
+    """Trains on rows from every measured start, without learning anything of them.
+
+    All rows are compared on the same order of batches.
+
+    Raises:
+        DivergenceError: an inner loop left the finite numbers.
+    """
+    losses, tracks, moves = [], [], []
+    rows = len(next(iter(learned.values())))
+    segments = passages.measured()
+    for place, segment in enumerate(_shown(segments, context)):
+        generator = np.random.default_rng(derive_seed("trajectory measuring", place))
+        passage = passages.passage(segment)
+        loop = passages.loop(loss, rows, generator)
+        states = loop.states(passages.start(segment), learned, step_size)
+        end = states[-1].theta
+        losses.append(float(passage.loss(passages.options.loss)(end)))
+        squared = passage.loss("squared")
+        tracks.append([float(squared(state.theta)) for state in states])
+        moves.append(float((end - passage.start).norm() / passage.start.norm()))
+    return Measured(tuple(losses), np.mean(tracks, axis=0), max(moves))
+
+
+def _shown(segments: Sequence[Segment], context: StageContext) -> Iterator[Segment]:
+    return context.track(segments, "measuring", total=len(segments))

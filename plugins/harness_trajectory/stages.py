@@ -1,0 +1,175 @@
+"""From a task to distilled rows: experts, vectors, tokens, text, each measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.budget import Budget
+from harness.context import StageContext
+from harness.errors import DivergenceError
+from harness.kit.pseudo_prompts import PseudoPrompts
+from harness.kit.token_projection import (
+    NearestTokens,
+    allow_tokens,
+)
+from harness.kit.token_projection.round_trip import common_subsequence
+from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, embedded_ids
+from harness.types import DistilledData, TaskData
+from harness_trajectory.initial_rows import initial_rows
+from harness_trajectory.learning import Learning, Learnt, Vocabulary
+from harness_trajectory.options import TrajectoryOptions
+from harness_trajectory.passages import Measured, Passages, measure, train_experts
+from harness_trajectory.proxies import Proxy, Trainable, build_proxy
+
+Report = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The same rows at one stage of the way, and how they are trained on."""
+
+    rows: Trainable
+    vectors: Tensor
+    step_size: Tensor
+
+    @classmethod
+    def of(cls, proxy: Proxy, rows: Trainable, step_size: Tensor) -> Stage:
+        """With the embeddings of the rows' own ids."""
+        return cls(rows, rows.pseudo.initial(proxy.view), step_size)
+
+
+def learn_rows(
+    options: TrajectoryOptions, task: TaskData, budget: Budget, context: StageContext
+) -> DistilledData:
+    """What `Trajectory.distill` promises."""
+    proxy = build_proxy(options, task, context)
+    vocabulary = read_vocabulary(proxy)
+    prompts = initial_rows(proxy, vocabulary, options, budget, context)
+    passages = Passages(proxy, train_experts(proxy, options, task, context), options)
+    rows = proxy.trainable(prompts)
+    learning = Learning(passages, rows, vocabulary, options, context)
+    learnt = learning.run(context.workdir / "learning.safetensors")
+    found = learning.nearest(learnt.vectors)
+    words, restored = without_blanks(proxy, prompts, found.ids.cpu().numpy())
+    texts = proxy.texts(words)
+    start, step_size = learning.start(), learnt.step_size
+    again = proxy.read(texts)
+    stages = {
+        "initial": Stage(rows, start.vectors, start.step_size),
+        "initial_at_learned_step": Stage(rows, start.vectors, step_size),
+        "before_projection": Stage(rows, learnt.vectors, step_size),
+        "after_projection": Stage.of(proxy, proxy.trainable(words), step_size),
+        "as_text": Stage.of(proxy, again, step_size),
+    }
+    measured = {name: measured_stage(passages, stage, context) for name, stage in stages.items()}
+    keep_curves(context, learnt, passages, measured)
+    report: Report = {
+        "method": "reconstruction",
+        **losses(measured),
+        **neighbours(found, prompts, vocabulary),
+        "round_trip_drift": drift(words, again),
+        "tokens": int(again.pseudo.rows.lengths.sum()),
+        "restored_rows": restored,
+        "step_size": float(step_size),
+        "step_size_use": "of the proxy alone; students tune their own rate",
+        "matched_parameters": proxy.layout.size,
+        "outer_steps": learnt.steps,
+        "largest_displacement": displacement(measured),
+    }
+    if learnt.diverged >= 0:
+        report["diverged_at_step"] = learnt.diverged
+    if options.verify:
+        report["engine_error"] = learning.disagreement(start)
+    return DistilledData(rows=texts, report=report)
+
+
+def read_vocabulary(proxy: Proxy) -> Vocabulary:
+    """The embeddings of all ids, which nothing trains, and those that may stand in a text.
+
+    Raises:
+        UsageError: no token may.
+    """
+    view = proxy.view
+    size = view.module.get_input_embeddings().num_embeddings
+    with torch.no_grad():
+        table = embedded_ids(view, view.start(), torch.arange(size, device=proxy.device))
+    return Vocabulary(table, allow_tokens(proxy.tokenizer, size))
+
+
+def without_blanks(
+    proxy: Proxy, prompts: PseudoPrompts, ids: np.ndarray
+) -> tuple[PseudoPrompts, int]:
+    """The rows with other ids [k], but for those whose text would be blank; and how many."""
+    words = prompts.with_learned_ids(ids)
+    texts = proxy.texts(words)
+    columns = [texts[name][:] for name in proxy.task.input_columns]
+    blank = [any(not text.strip() for text in row) for row in zip(*columns, strict=True)]
+    before, after = prompts.split(prompts.learned_ids), prompts.split(ids)
+    kept = [old if b else new for old, new, b in zip(before, after, blank, strict=True)]
+    return prompts.with_learned_ids(np.concatenate(kept)), sum(blank)
+
+
+def measured_stage(passages: Passages, stage: Stage, context: StageContext) -> Measured | None:
+    """None where an inner loop diverges, which unlearned rows may make it do."""
+    learned = {EMBEDDINGS: stage.vectors}
+    try:
+        return measure(passages, stage.rows.loss, learned, stage.step_size, context)
+    except DivergenceError:
+        return None
+
+
+def keep_curves(
+    context: StageContext,
+    learnt: Learnt,
+    passages: Passages,
+    measured: Mapping[str, Measured | None],
+) -> None:
+    """What happened over the steps, for the record and its pictures."""
+    context.keep_curve("matching loss", learnt.curves["loss"])
+    context.keep_curve("step size", learnt.curves["step_size"])
+    context.keep_curve("regulariser", learnt.curves["pull"])
+    context.keep_curve("gradient norm", learnt.curves["gradient_norm"])
+    context.keep_curve("expert loss", passages.trajectories.losses.mean(0))
+    for name in ("initial", "before_projection", "as_text"):
+        found = measured[name]
+        if found is not None:
+            context.keep_curve(f"student's way, {name.replace('_', ' ')}", found.track)
+
+
+def losses(measured: Mapping[str, Measured | None]) -> Report:
+    """The mean matching loss at each stage, on experts that were not learned from."""
+    return {
+        f"matching_loss_{name}": "diverged" if found is None else found.loss
+        for name, found in measured.items()
+    }
+
+
+def displacement(measured: Mapping[str, Measured | None]) -> float:
+    """The largest of all inner loops that stayed finite, relative to the parameters."""
+    return max((found.displacement for found in measured.values() if found), default=0.0)
+
+
+def neighbours(found: NearestTokens, prompts: PseudoPrompts, vocabulary: Vocabulary) -> Report:
+    """How far the learned vectors are from words, and how many words are other than at first."""
+    before = torch.from_numpy(prompts.learned_ids)
+    unit = vocabulary.mean_square**0.5 if found.metric == "l2" else 1.0
+    return {
+        "neighbour_distance": found.mean_distance / unit,
+        "changed_tokens": found.changed_share(before),
+        "learned_tokens": len(before),
+    }
+
+
+def drift(words: PseudoPrompts, again: Trainable) -> float:
+    """The mean share of a row's tokens that are others after it was text."""
+    pairs = zip(words.rows.ids, again.pseudo.rows.ids, strict=True)
+    return float(np.mean([_drift(before.tolist(), after.tolist()) for before, after in pairs]))
+
+
+def _drift(before: list[int], after: list[int]) -> float:
+    return 1 - common_subsequence(before, after) / max(len(before), len(after))

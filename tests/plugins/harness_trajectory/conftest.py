@@ -1,0 +1,36 @@
+"""Fixtures for trajectory matching; what they are made of is in `matching_world.py`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import matching_world
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cache() -> matching_world.MemoryCache:
+    """Shared by all tests, so that experts are trained once for each setting of them."""
+    return matching_world.MemoryCache()
+
+
+@pytest.fixture(scope="session")
+def done(
+    cache: matching_world.MemoryCache, tmp_path_factory: pytest.TempPathFactory
+) -> matching_world.Done:
+    """A whole run on a toy task of instructions."""
+    return matching_world.run(tmp_path_factory.mktemp("done"), cache)
