@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,32 +12,10 @@ from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel
+from harness.kit.clip_teacher import TeacherEmbeddings
 from harness.kit.clip_training import ClipBatch, ClipFeatures, encode_batch
 from harness.kit.contrastive.mimicking import weighted_distillation
 from harness_tinyclip.options import TinyClipOptions
-
-
-@dataclass(frozen=True)
-class TeacherPairs:
-    """A teacher's embeddings of the train rows, images as they are stored.
-
-    image, text: [n, d] units on the student's device; scale, bias: the teacher's own.
-    """
-
-    image: Tensor
-    text: Tensor
-    scale: Tensor
-    bias: Tensor | None
-
-    def features(self, rows: np.ndarray, scale: float = 0.0) -> ClipFeatures:
-        """Of some rows, [b]; scale: instead of the teacher's own, unless 0."""
-        places = torch.from_numpy(rows).to(self.image.device)
-        return ClipFeatures(
-            image=self.image[places],
-            text=self.text[places],
-            scale=self.scale.new_tensor(scale) if scale else self.scale,
-            bias=self.bias,
-        )
 
 
 class MimickingObjective:
@@ -47,7 +25,9 @@ class MimickingObjective:
     scale is set to it before the first step and after each one, so it is not learnt.
     """
 
-    def __init__(self, options: TinyClipOptions, teacher: TeacherPairs, model: ClipModel) -> None:
+    def __init__(
+        self, options: TinyClipOptions, teacher: TeacherEmbeddings, model: ClipModel
+    ) -> None:
         self._options = options
         self._teacher = teacher
         self._losses: list[Tensor] = []
@@ -64,7 +44,10 @@ class MimickingObjective:
     def mimicked(self, student: ClipFeatures, batch: ClipBatch) -> Tensor:
         """The loss of a batch whose features are at hand, a scalar."""
         options = self._options
-        teacher = self._teacher.features(batch.rows, options.teacher_scale)
+        teacher = self._teacher.features(batch.rows)
+        if options.teacher_scale:
+            scale = teacher.scale.new_tensor(options.teacher_scale)
+            teacher = replace(teacher, scale=scale)
         loss = weighted_distillation(student, teacher, alpha=options.alpha, weight=options.weight)
         self._losses.append(loss.detach())
         self._scales.append(student.scale.detach())
@@ -89,7 +72,7 @@ class MimickingObjective:
                 model.model.logit_scale.fill_(math.log(self._options.student_scale))
 
 
-def join_curves(parts: Iterable[dict[str, np.ndarray]], context: StageContext) -> None:
+def join_curves(parts: Iterable[Mapping[str, np.ndarray]], context: StageContext) -> None:
     """Puts the curves of consecutive phases into the record, each as one."""
     joined: dict[str, list[np.ndarray]] = {}
     for part in parts:

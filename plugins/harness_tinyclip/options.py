@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import UsageError
+from harness.kit.clip_teacher import TeacherOptions
 from harness_tinyclip.kinds import MASK_KINDS, Depth, Inheritance, MaskKind
 
 LARGEST_SCALE = 100.0
 
 
 @dataclass(frozen=True)
-class TinyClipOptions:
-    """teacher: the student, by name, that is trained first and mimicked; the suite's if empty.
+class TinyClipOptions(TeacherOptions):
+    """How the student starts, in how many stages, and what it mimics; the teacher as for others.
 
     inherit: `none` starts from the student's own weights; `manual` from the leading part of the
     teacher's, layers by `depth`; `auto` learns which part of the teacher to keep, until it has as
@@ -28,7 +29,6 @@ class TinyClipOptions:
     these steps in which the size asked for falls to its target.
     """
 
-    teacher: str = ""
     inherit: Inheritance = "manual"
     depth: Depth = "interval_front"
     stages: int = 1
@@ -43,6 +43,7 @@ class TinyClipOptions:
     sparsity_warmup: float = 1 / 3
 
     def __post_init__(self) -> None:
+        TeacherOptions.__post_init__(self)
         if self.stages < 1 or (self.inherit == "none" and self.stages > 1):
             raise UsageError(
                 f"tinyclip: stages = {self.stages} should be 1 or more, and 1 without inheritance"

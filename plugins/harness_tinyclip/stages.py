@@ -12,12 +12,13 @@ from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel, build_clip
 from harness.kit.clip_shape import shape_of, sized_config
 from harness.kit.clip_student import train_on_task
+from harness.kit.clip_teacher import TeacherEmbeddings
 from harness.kit.image_rows import ImageTextRows
 from harness.randomness import seeded
 from harness.types import Recipe, TaskData
 from harness_tinyclip.inheritance import inherit_weights, leading
 from harness_tinyclip.mask_learning import MaskObjective, folded_model
-from harness_tinyclip.mimicking import MimickingObjective, TeacherPairs
+from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.phases import Curves, Phase, kept_phase
 from harness_tinyclip.shapes import shape_between, sizes_between
@@ -29,14 +30,14 @@ from harness_tinyclip.vocabulary import shared_words
 class Stages:
     """One training of `recipe.steps` steps, divided into stages and phases.
 
-    student: untrained, of the size to be reached; teacher: trained; pairs: what it makes of the
-    rows; rows: the train split, as the model that is trained takes it.
+    student: untrained, of the size to be reached; teacher: trained; pairs: its embeddings of
+    the rows; rows: the train split, as the model that is trained takes it.
     """
 
     options: TinyClipOptions
     student: ClipModel
     teacher: ClipModel
-    pairs: TeacherPairs
+    pairs: TeacherEmbeddings
     rows: ImageTextRows
     task: TaskData
     recipe: Recipe
