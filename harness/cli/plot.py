@@ -17,7 +17,7 @@ Choice = Annotated[str, typer.Option(help="Keep only this one.")]
 
 def plot(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="scores, budget, cost, heatmap, ranks")
+        str, typer.Argument(metavar="KIND", help="scores, budget, cost, parameters, heatmap, ranks")
     ],
     folders: Annotated[
         list[Path] | None,
@@ -30,7 +30,7 @@ def plot(
     budget: Choice = "",
     metric: Annotated[str, typer.Option(help="Instead of the task's main metric.")] = "",
 ) -> None:
-    """Draw a chart: scores with intervals, score against budget or cost, a heat map, ranks."""
+    """Draw a chart: scores with intervals, against budget, cost or size, a heat map, ranks."""
     from harness.api import load_results
     from harness.leaderboard.plotting import draw
     from harness.leaderboard.plotting import plot as make_plot

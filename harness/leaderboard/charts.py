@@ -169,6 +169,50 @@ def costs(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
     )
 
 
+def parameters(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
+    """Score against the size of the trained model, with a line through each method's models."""
+    x = {
+        "field": "parameters",
+        "type": "quantitative",
+        "scale": {"type": "log", "nice": False, "padding": 24},
+        "title": "parameters of the trained model",
+        "axis": {"values": sorted({p["parameters"] for p in data}), "format": ".3s"},
+    }
+    return _document(
+        "Score of each method against the parameters of the trained model",
+        data,
+        {
+            "encoding": {"x": x, "color": _colour(palette)},
+            "layer": [
+                {
+                    "mark": {"type": "line", "opacity": 0.5},
+                    "encoding": {"y": _score_axis(data), "detail": {"field": "budget"}},
+                },
+                {
+                    "transform": [{"filter": "isValid(datum.low)"}],
+                    "mark": {"type": "rule", "opacity": 0.5},
+                    "encoding": {"y": _score_axis(data, "low"), "y2": {"field": "high"}},
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+                    "encoding": {
+                        "y": _score_axis(data),
+                        "shape": {"field": "student", "title": "student"},
+                        "tooltip": [
+                            *_tooltip(data),
+                            {"field": "student", "title": "student"},
+                            {
+                                "field": "parameters", "type": "quantitative", "format": ",d",
+                                "title": "parameters",
+                            },
+                        ],
+                    },
+                },
+            ],
+        },
+    )  # fmt: skip
+
+
 def heat_map(data: Sequence[Point], across: str = "student") -> Spec:
     """Methods against students (or tasks): the score as colour and as text."""
     middle = _middle(point["score"] for point in data)
@@ -226,6 +270,7 @@ def _point(table: Table, row: Row) -> Point:
         "reference": row.is_reference,
         "neutral": row.is_reference or row.distiller == table.baseline,
         "rows": rows,
+        "parameters": row.parameters,
         "seconds": max(seconds, 1e-3),
         "score": round(100 * row.score.mean, 4),
         "low": None if interval is None else round(100 * interval.low, 4),

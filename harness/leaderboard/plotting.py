@@ -15,13 +15,15 @@ from harness.leaderboard.charts import (
     colours,
     heat_map,
     neutral_methods,
+    parameters,
     points,
 )
 from harness.leaderboard.page.document import VEGA_LITE, vl_convert
 from harness.leaderboard.rank_chart import critical_difference
 
-PLOTS = (*KINDS, "heatmap", "ranks")
-"""The charts by name: of one table, of methods and students or tasks, of average ranks."""
+PLOTS = (*KINDS, "parameters", "heatmap", "ranks")
+"""The charts by name: of one table, of students by size, of methods and students or tasks, of
+average ranks."""
 FILE_KINDS = ("svg", "png", "pdf")
 _PNG_SCALE = 2.0
 
@@ -42,13 +44,16 @@ def plot(board: Board, kind: str) -> Spec:
         raise UsageError("no row of this board is complete, so there is nothing to draw")
     if kind == "heatmap":
         return heat_map(data, _across(data))
+    palette = colours({p["method"] for p in data}, neutral=neutral_methods(board))
+    if kind == "parameters":
+        _require_one(data, ("task", "evaluator"))
+        return parameters(data, palette)
     if len(board.tables) > 1:
         titles = "; ".join(table.title for table in board.tables)
         raise UsageError(
             f"the plot '{kind}' shows one table, these records make {len(board.tables)}: {titles}",
             hint="Choose with --task, --student or --evaluator.",
         )
-    palette = colours({p["method"] for p in data}, neutral=neutral_methods(board))
     return KINDS[kind](data, palette)
 
 
@@ -77,6 +82,17 @@ def draw(spec: Spec, path: Path) -> None:
         write_atomic(path, drawers[ending]())
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
+
+
+def _require_one(data: Sequence[Point], names: Sequence[str]) -> None:
+    """Raises UsageError where points of several tasks or evaluators would share a chart."""
+    for name in names:
+        found = sorted({point[name] for point in data})
+        if len(found) > 1:
+            raise UsageError(
+                f"the plot 'parameters' shows one {name}, these records have {', '.join(found)}",
+                hint=f"Choose with --{name}.",
+            )
 
 
 def _across(data: Sequence[Point]) -> str:

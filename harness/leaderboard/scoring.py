@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from harness.budget import Budget
@@ -95,6 +96,7 @@ def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, referen
         robust_score=_robust_score(one, baseline, whole),
         size=_size(group.records),
         cost=_cost(group.records),
+        parameters=fmean(record.student.parameters for record in group.records),
     )
     return replace(row, notes=_notes(group, row))
 

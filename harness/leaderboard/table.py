@@ -77,6 +77,7 @@ class Row:
     set with soft labels, whose labels and rows would have to be told apart first.
     area: mean score over the logarithm of the budget, from all budgets of the table; None when
     the method lacks one of them, or there is only one.
+    parameters: of the trained model, mean over runs.
     degenerate_runs: runs whose predictions are all the same class.
     """
 
@@ -96,6 +97,7 @@ class Row:
     area: float | None = None
     size: SetSize | None = None
     cost: RowCost | None = None
+    parameters: float | None = None
     degenerate_runs: int = 0
     notes: tuple[str, ...] = ()
 

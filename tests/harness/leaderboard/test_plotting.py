@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def marks(svg: str) -> int:
     return svg.count("aria-roledescription")
 
 
-@pytest.mark.parametrize("kind", ["scores", "budget", "cost", "heatmap"])
+@pytest.mark.parametrize("kind", ["scores", "budget", "cost", "parameters", "heatmap"])
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
 def test_a_chart_of_one_table_is_drawn_into_a_file(
     board: Board, tmp_path: Path, kind: str, ending: str
@@ -76,6 +77,48 @@ def test_only_methods_that_none_beats_are_on_the_front(board: Board, tmp_path: P
     ]  # fmt: skip
     draw(spec, tmp_path / "cost.svg")
     assert "herding" in (tmp_path / "cost.svg").read_text()
+
+
+class TestParameters:
+    @pytest.fixture
+    def sizes(self, make_record: Any) -> Board:
+        """Two students, of which one method makes the smaller still smaller."""
+
+        def sized(record: Any, parameters: int) -> Any:
+            return replace(record, student=replace(record.student, parameters=parameters))
+
+        made = (
+            ("random", "clip:tiny", 0.5, 300_000),
+            ("random", "clip:small", 0.6, 1_000_000),
+            ("tinyclip", "clip:tiny", 0.55, 200_000),
+        )
+        return board_of(
+            [
+                sized(record, parameters)
+                for method, student, level, parameters in made
+                for record in make_record.seeds(method, [level, level + 0.02], student=student)
+            ]
+        )
+
+    def test_are_those_of_each_row_s_own_models(self, sizes: Board) -> None:
+        found = {(p["method"], p["student"]): p["parameters"] for p in points(sizes)}
+        assert found == {
+            ("random", "clip:tiny"): 300_000,
+            ("random", "clip:small"): 1_000_000,
+            ("tinyclip", "clip:tiny"): 200_000,
+        }
+
+    def test_students_of_one_task_share_a_chart(self, sizes: Board, tmp_path: Path) -> None:
+        spec = plot(sizes, "parameters")
+        assert spec["encoding"]["x"]["axis"]["values"] == [200_000, 300_000, 1_000_000]
+        draw(spec, tmp_path / "parameters.svg")
+        svg = (tmp_path / "parameters.svg").read_text()
+        for text in ("tinyclip", "clip:small", "300k", "1.00M"):
+            assert text in svg
+
+    def test_several_tasks_need_a_choice(self, tasks: Board) -> None:
+        with pytest.raises(UsageError, match="shows one task, these records have mnli, sst2"):
+            plot(tasks, "parameters")
 
 
 def test_ranks_are_drawn_over_tasks(tasks: Board, tmp_path: Path) -> None:
@@ -141,4 +184,4 @@ def test_incomplete_rows_have_no_point(make_record: Any) -> None:
 
 
 def test_every_plot_has_a_name() -> None:
-    assert set(PLOTS) == {"scores", "budget", "cost", "heatmap", "ranks"}
+    assert set(PLOTS) == {"scores", "budget", "cost", "parameters", "heatmap", "ranks"}
