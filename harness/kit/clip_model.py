@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -18,6 +18,7 @@ from torch.nn import functional
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_tokens import ClipTokenizer, read_tokenizer
+from harness.kit.image_augmentation import Drawn
 from harness.kit.image_rows import ImageInput, image_arrays
 from harness.kit.text_classifier import evaluating
 from harness.types import StudentInfo
@@ -54,10 +55,12 @@ class ClipModel:
         """Of the space in which images and texts meet."""
         return int(self.config["embed_dim"])
 
-    def pixels(self, images: np.ndarray) -> Tensor:
-        """[b, h, w, 3] uint8 to [b, 3, h, w] float32 on the device, normalised."""
+    def pixels(self, images: np.ndarray, drawn: Drawn | None = None) -> Tensor:
+        """[b, h, w, 3] uint8 to [b, 3, h, w] float32 on the device, augmented and normalised."""
         values = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         values = values.permute(0, 3, 1, 2).float().div(255)
+        if drawn is not None:
+            values = drawn.apply(values)
         mean, std = (
             torch.tensor(v, device=self.device)[:, None, None]
             for v in (self.image.mean, self.image.std)
@@ -72,11 +75,21 @@ class ClipModel:
         """Unit embeddings of the column `image`, [n, width] float32, in the order of `rows`."""
         return self.encode_images(image_arrays(rows, self.image, context), context)
 
-    def encode_images(self, images: np.ndarray, context: StageContext | None = None) -> np.ndarray:
-        """`encode_image` for [n, h, w, 3] uint8 that were fitted before."""
-        parts = self._parts(len(images), "embedding images", context)
+    def encode_images(
+        self,
+        images: np.ndarray,
+        context: StageContext | None = None,
+        augment: Callable[[np.ndarray], Drawn] | None = None,
+    ) -> np.ndarray:
+        """`encode_image` for [n, h, w, 3] uint8 that were fitted before.
+
+        augment: what to do to the images at some places, [b], first; nothing when None.
+        """
+        made = []
         with evaluating(self.model):
-            made = [self.image_features(self.pixels(images[part])).cpu().numpy() for part in parts]
+            for part in self._parts(len(images), "embedding images", context):
+                drawn = None if augment is None else augment(np.arange(len(images))[part])
+                made.append(self.image_features(self.pixels(images[part], drawn)).cpu().numpy())
         return np.concatenate(made)
 
     def encode_text(self, texts: Sequence[str], context: StageContext | None = None) -> np.ndarray:

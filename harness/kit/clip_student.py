@@ -10,6 +10,7 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_training import ClipObjective, mean_contrastive_loss, train_clip
+from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageTextRows, image_text_rows
 from harness.types import Recipe, Student, TaskData
 
@@ -54,6 +55,7 @@ def train_on_task(
     context: StageContext,
     *,
     rows: ImageTextRows | None = None,
+    augmentation: Augmentation | None = None,
 ) -> None:
     """Trains in place on the whole train split by `train_clip`, whose errors see.
 
@@ -61,6 +63,7 @@ def train_on_task(
 
     Args:
         rows: the train split as the model takes it, where the caller has it already.
+        augmentation: of the images, by row and visit; none when None.
     """
     train = image_text_rows(task.train, model.image, context) if rows is None else rows
     validation = None
@@ -71,4 +74,7 @@ def train_on_task(
             return -mean_contrastive_loss(model, held_out, recipe.batch_size)
 
     weights = np.ones(len(train), dtype=np.float32)
-    train_clip(model, train, weights, objective, recipe, context, validation=validation)
+    train_clip(
+        model, train, weights, objective, recipe, context,
+        augmentation=augmentation, validation=validation,
+    )  # fmt: skip

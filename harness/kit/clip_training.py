@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
+from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageTextRows
 from harness.kit.text_classifier import evaluating
 from harness.kit.training import Validation, train_model, weighted_rows
@@ -144,6 +145,7 @@ def train_clip(
     recipe: Recipe,
     context: StageContext,
     *,
+    augmentation: Augmentation | None = None,
     validation: Validation | None = None,
 ) -> None:
     """Trains in place by `train_model`, whose arguments and errors see.
@@ -154,6 +156,7 @@ def train_clip(
     Args:
         rows: images of the model's size.
         weights: [n] non-negative.
+        augmentation: of the images, by row and visit; none when None.
 
     Raises:
         UsageError: batches of one row, which have nothing to be told apart from.
@@ -164,7 +167,7 @@ def train_clip(
             f"a contrastive loss needs two rows a batch: {len(kept)} rows in batches of"
             f" {recipe.batch_size}"
         )
-    feed = _Feed(model, rows, kept, weights, recipe.dtype)
+    feed = _Feed(model, rows, kept, weights, recipe.dtype, augmentation)
     steps = iter(range(recipe.steps))
 
     def accumulate(chosen: np.ndarray) -> Tensor:
@@ -225,8 +228,10 @@ class _Feed:
         kept: np.ndarray,
         weights: np.ndarray,
         dtype: Literal["float32", "bfloat16"],
+        augmentation: Augmentation | None,
     ) -> None:
         self._model = model
+        self._augmentation = augmentation
         self._rows = rows
         self._kept = kept
         self._weights = torch.from_numpy(weights.astype(np.float32))
@@ -237,16 +242,18 @@ class _Feed:
     def batch(self, chosen: np.ndarray) -> ClipBatch:
         """chosen: [b] places among the rows that count."""
         rows = self._kept[chosen]
-        visits = self._visits[rows]
         # A batch that spans two epochs may hold a row twice; the second time is a later visit.
-        repeated = _occurrence(rows)
+        visits = self._visits[rows] + _occurrence(rows)
         np.add.at(self._visits, rows, 1)
         device = self._model.device
+        drawn = None
+        if self._augmentation is not None:
+            drawn = self._augmentation.draw(rows, self._augmentation.numbers(visits))
         places = torch.from_numpy(rows)
         return ClipBatch(
             rows=rows,
-            visits=visits + repeated,
-            images=self._model.pixels(self._rows.images[rows]),
+            visits=visits,
+            images=self._model.pixels(self._rows.images[rows], drawn),
             tokens=self._tokens[places].to(device),
             weights=self._weights[places].to(device),
             dtype=self._dtype,
