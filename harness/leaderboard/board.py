@@ -105,7 +105,8 @@ def build_board(
     Args:
         expected: runs that every row should have, besides those that any row of its table has.
         allow_mixed: put different protocols and versions into one table, and say so under it.
-        baseline: the distiller that others are compared with at the same budget.
+        baseline: the distiller that others are compared with at the same budget; where the
+            budget is the whole train split and it has no row there, it is the reference.
         reference: the distiller that is shown but not ranked.
         metric: that ranks, instead of each task's main one.
 

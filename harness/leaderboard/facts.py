@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from harness.budget import Budget
-from harness.leaderboard.grouping import RowGroup, TableGroup, seed_pair
+from harness.leaderboard.grouping import TableGroup, seed_pair
 from harness.leaderboard.scoring import SIGNIFICANCE
 from harness.leaderboard.table import Fact, Row, SeedPair
 from harness.record import Record
@@ -28,8 +28,8 @@ def table_facts(group: TableGroup, rows: Sequence[Row], *, baseline: str) -> tup
         Fact("items", _items(records, rows)),
         Fact("seeds", _seeds({seed_pair(record) for record in records})),
         Fact("recipe", _recipe(group)),
-        Fact("learning rate", _distinct(records, _grid)),
-        Fact("comparison", _family(group, rows, baseline)),
+        Fact("learning rate", _distinct(filter(_is_trained, records), _grid)),
+        Fact("comparison", _family(rows, baseline)),
         Fact("protocol", _distinct(records, lambda r: r.protocol)),
     ]
     if group.mixed:
@@ -98,8 +98,9 @@ def _listed(values: Iterable[Any]) -> str:
 
 def _recipe(group: TableGroup) -> str:
     """The recipe of all rows, and what differs for those on the whole train split."""
-    common = _recipes(r for r in group.records if not Budget.parse(r.budget).is_whole)
-    whole = _recipes(r for r in group.records if Budget.parse(r.budget).is_whole)
+    trained = list(filter(_is_trained, group.records))
+    common = _recipes(r for r in trained if not Budget.parse(r.budget).is_whole)
+    whole = _recipes(r for r in trained if Budget.parse(r.budget).is_whole)
     if not common or not whole or common == whole:
         return "; ".join(_settings(recipe) for recipe in common or whole)
     shown = "; ".join(_settings(recipe) for recipe in common)
@@ -123,35 +124,38 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _is_trained(record: Record) -> bool:
+    return not Budget.parse(record.budget).is_nothing
+
+
 def _grid(record: Record) -> str:
     rates = [f"{rate:g}" for rate in sorted(record.tuning.grid)]
     return f"chosen on validation from {_listed(rates)}" if len(rates) > 1 else _listed(rates)
 
 
-def _family(group: TableGroup, rows: Sequence[Row], baseline: str) -> str:
+def _family(rows: Sequence[Row], baseline: str) -> str:
     """Which comparisons were made, and which could not be."""
-    tested = sum(row.comparison is not None and row.comparison.verdict is not None for row in rows)
+    compared = [row.comparison for row in rows if row.comparison is not None]
+    tested = sum(comparison.verdict is not None for comparison in compared)
+    opponents = sorted({comparison.baseline for comparison in compared} | {baseline})
     text = (
-        f"paired by seed with {baseline} at the same budget, 95 % t interval over distilling"
-        f" seeds; {tested} tested in this table as one family, Holm-adjusted,"
+        f"paired by seed with {' or '.join(opponents)} at the same budget, 95 % t interval over"
+        f" distilling seeds; {tested} tested in this table as one family, Holm-adjusted,"
         f" {SIGNIFICANCE:g} needed to call a difference"
     )
-    lacking = _unopposed_budgets(group, rows, baseline)
+    lacking = _unopposed_budgets(rows, baseline)
     return f"{text}; no whole {baseline} row at {_listed(lacking)}" if lacking else text
 
 
-def _unopposed_budgets(group: TableGroup, rows: Sequence[Row], baseline: str) -> list[str]:
-    """Budgets whose complete rows have no single complete baseline row to stand against."""
-
-    def baselines(budget: str) -> list[RowGroup]:
-        return [g for g in group.rows if g.name == baseline and g.budget == budget]
-
-    wanting = {row.budget for row in rows if row.is_complete and not row.is_reference}
-    return [
-        budget
-        for budget in sorted(wanting, key=Budget.parse)
-        if len(baselines(budget)) != 1 or not baselines(budget)[0].is_complete
-    ]
+def _unopposed_budgets(rows: Sequence[Row], baseline: str) -> list[str]:
+    """Budgets with a complete row that had no single complete row to stand against."""
+    wanting = {
+        row.budget
+        for row in rows
+        if row.is_complete and not row.is_reference and row.comparison is None
+        and row.distiller != baseline
+    }  # fmt: skip
+    return sorted(wanting, key=Budget.parse)
 
 
 def _failures(failures: Sequence[Failure], tables: Collection[TableGroup]) -> str:

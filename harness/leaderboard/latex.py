@@ -194,9 +194,10 @@ def _caption(table: Table) -> str:
         interval = r" $\pm$ half the width of its 95\,\% $t$ interval"
         paired = r" with its 95\,\% $t$ interval"
         adjusted = ", $p$ Holm-adjusted over the table"
+    opponents = latex(" or ".join(table.opponents))
     return (
         f"{_measured(table)}: {latex(table.metric)} in \\%, mean over $n$ = {n} distilling"
-        f" {unit}{interval}; difference in points from {latex(table.baseline)} at the same"
+        f" {unit}{interval}; difference in points from {opponents} at the same"
         f" budget, paired by seed{paired}{adjusted}; ranks at the budget with other seeds and"
         " items."
     )

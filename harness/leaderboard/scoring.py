@@ -55,16 +55,25 @@ def score_rows(
     """One finished row for each group: by budget, best first, incomplete ones after, reference
     last."""
     scored = [Scored.of(group, measure) for group in groups]
-    baselines = {b: _baseline(scored, b, baseline) for b in {group.budget for group in groups}}
     whole = _reference(scored, reference)
+    budgets = {group.budget for group in groups}
+    baselines = {budget: _baseline(scored, budget, baseline, whole) for budget in budgets}
     rows = [_measure(one, baselines[one.group.budget], whole, reference) for one in scored]
     rows = _rank_elsewhere(_rank(_adjust(rows)), scored)
     return tuple(sorted((_note(row) for row in _with_areas(rows)), key=_position))
 
 
-def _baseline(scored: Sequence[Scored], budget: str, name: str) -> Scored | None:
-    """The row that others are compared with; None when it is missing, partial or ambiguous."""
+def _baseline(
+    scored: Sequence[Scored], budget: str, name: str, whole: Scored | None
+) -> Scored | None:
+    """The row that others are compared with; None when it is missing, partial or ambiguous.
+
+    What is trained on the whole train split is compared with plain training on it: rows drawn at
+    random would be the same rows.
+    """
     found = [s for s in scored if s.group.name == name and s.group.budget == budget]
+    if not found and whole is not None and whole.group.budget == budget:
+        return whole
     return found[0] if len(found) == 1 and found[0].group.is_complete else None
 
 
@@ -91,7 +100,7 @@ def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, referen
         seed_scores=dict(one.values),
         score=estimate_mean(list(one.values.values())),
         sampling_sd=None if one.items is None else sampling_sd(group),
-        comparison=_compare(one, baseline),
+        comparison=None if row.is_reference else _compare(one, baseline),
         loss_to_full=_loss(one, whole),
         robust_score=_robust_score(one, baseline, whole),
         size=_size(group.records),
@@ -125,7 +134,7 @@ def _robust_score(
     one: Scored, baseline: Scored | None, whole: Scored | None
 ) -> MeanEstimate | None:
     """Seed by seed, from fractions; with hard labels a set's own recipe is the suite's."""
-    if baseline is None or whole is None or one in (baseline, whole):
+    if baseline is None or whole is None or baseline is whole or one in (baseline, whole):
         return None
     if any(record.distilled.soft_labels for record in one.group.records):
         return None

@@ -127,3 +127,11 @@ class Table:
     @property
     def title(self) -> str:
         return f"{self.task} · {self.student} · {self.evaluator}"
+
+    @property
+    def opponents(self) -> tuple[str, ...]:
+        """What rows are compared with: the baseline, or at its budget the whole-train reference."""
+        found = {row.comparison.baseline for row in self.rows if row.comparison}
+        return tuple(sorted(found, key=lambda name: (name != self.baseline, name))) or (
+            self.baseline,
+        )
