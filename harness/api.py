@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from harness.components import resolve
+from harness.compatibility import modalities_of
+from harness.components import Kind, resolve
 from harness.context import Progress
 from harness.device import resolve_device, set_threads
 from harness.errors import HarnessError, MissingDependencyError, UsageError, unknown_name
@@ -95,7 +96,7 @@ class Request(Parts, Place, total=False):
 
 
 def bench(
-    suite: str | Path | Suite = DEFAULT_SUITE,
+    suite: str | Path | Suite | None = None,
     *,
     executor: str = "in-process",
     jobs: int = 1,
@@ -112,7 +113,8 @@ def bench(
     only what is missing.
 
     Args:
-        suite: a registered name, the path of a TOML file, or a `Suite`.
+        suite: a registered name, the path of a TOML file, or a `Suite`; when not given, the one
+            for the modality of what is named, see `default_suite`.
         executor, jobs: how stages are carried out, and by how many workers.
         rerun: which cells to compute; see `harness.run.RunOptions`.
         device, threads: `auto` takes the accelerator if there is one; 0 is torch's own choice.
@@ -142,9 +144,7 @@ def bench(
     return BenchResult(planned, outcome, results_of(planned, store.root), store.root)
 
 
-def plan(
-    suite: str | Path | Suite = DEFAULT_SUITE, **request: Unpack[Request]
-) -> tuple[Plan, Store]:
+def plan(suite: str | Path | Suite | None = None, **request: Unpack[Request]) -> tuple[Plan, Store]:
     """The plan that `bench` would carry out, and the store it would use; computes nothing.
 
     Raises:
@@ -161,7 +161,7 @@ def distill(
     distiller: str,
     *,
     export: str | Path,
-    suite: str | Path | Suite = DEFAULT_SUITE,
+    suite: str | Path | Suite | None = None,
     task: str = "",
     student: str = "",
     budget: str = "",
@@ -229,13 +229,18 @@ def load_results(folder: str | Path, *more: str | Path) -> Results:
     return load_merged([Path(folder), *map(Path, more)])
 
 
-def choose_suite(host: PluginHost, suite: str | Path | Suite, **parts: Unpack[Parts]) -> Suite:
+def choose_suite(
+    host: PluginHost, suite: str | Path | Suite | None, **parts: Unpack[Parts]
+) -> Suite:
     """The suite with the parts that a request replaces.
 
     Raises:
         UsageError: the suite is unknown or malformed, or a setting has no such key.
     """
-    chosen = suite if isinstance(suite, Suite) else find_suite(host, suite)
+    if suite is None:
+        chosen = default_suite(host, **parts)
+    else:
+        chosen = suite if isinstance(suite, Suite) else find_suite(host, suite)
     fields = {"seeds": "distill_seeds"}
     changes: dict[str, Any] = {
         fields.get(name, name): tuple(values)  # type: ignore[arg-type]
@@ -253,6 +258,33 @@ def find_suite(host: PluginHost, name: str | Path) -> Suite:
     if text.endswith(".toml"):
         return load_suite(Path(name))
     raise unknown_name("suite", text, host.registry.suites)
+
+
+def default_suite(host: PluginHost, **parts: Unpack[Parts]) -> Suite:
+    """The suite that is the default for the modality that all named parts are for.
+
+    Students, tasks, evaluators and distillers may declare `modalities`. Where none does, or no
+    suite is the default for one that all have in common, it is `quickstart`.
+
+    Raises:
+        UsageError: a name that is unknown.
+    """
+    kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
+        ("student", parts.get("students", ())),
+        ("task", parts.get("tasks", ())),
+        ("evaluator", parts.get("evaluators", ())),
+        ("distiller", parts.get("distillers", ())),
+    )
+    classes = [
+        host.registry.find(kind, text.partition(":")[0]).load() for kind, names in kinds
+        for text in names
+    ]  # fmt: skip
+    declared = [set(found) for found in (modalities_of(c) for c in classes) if found is not None]
+    suites = (load_suite(path) for path in host.registry.suites.values()) if declared else ()
+    for suite in suites:
+        if all(suite.default_for in modalities for modalities in declared):
+            return suite
+    return find_suite(host, DEFAULT_SUITE)
 
 
 def results_of(planned: Plan, output: Path) -> Results:

@@ -10,30 +10,35 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.components import Choice
     from harness.plan import Cell
-    from harness.types import TaskData
+    from harness.types import Modality, TaskData
 
 
 def check_compatible(cells: Iterable[Cell]) -> None:
     """Refuses a cell that could only fail, by what its student and evaluator declare.
 
-    `modalities` of either are the kinds of task that it is for; `offers` of a student are the
-    methods of what it trains, of which an evaluator's `needs` are some. Whoever declares nothing
-    passes here, and is checked when it is used.
+    `modalities` of either, and of a distiller, are the kinds of task that it is for; `offers` of a
+    student are the methods of what it trains, of which an evaluator's `needs` are some. Whoever
+    declares nothing passes here, and is checked when it is used.
 
     Raises:
         UsageError: a task of another modality, or a need that is not offered.
     """
     pairs = {
-        (cell.task.data.name, cell.student.label, cell.evaluator.label): cell for cell in cells
+        (c.task.data.name, c.student.label, c.evaluator.label, c.distiller.label): c for c in cells
     }
     for cell in pairs.values():
-        for choice in (cell.student, cell.evaluator):
+        for choice in (cell.student, cell.evaluator, cell.distiller):
             _check_modality(choice, cell.task.data)
         _check_offers(cell.student, cell.evaluator)
 
 
+def modalities_of(component: object) -> tuple[Modality, ...] | None:
+    """What a component, or its class, declares to be for; None when it says nothing."""
+    return getattr(component, "modalities", None)
+
+
 def _check_modality(choice: Choice, task: TaskData) -> None:
-    modalities = getattr(choice.instance, "modalities", None)
+    modalities = modalities_of(choice.instance)
     if modalities is not None and task.modality not in modalities:
         kind = choice.component.kind
         raise UsageError(

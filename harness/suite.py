@@ -25,6 +25,7 @@ class Suite:
 
     proxy: the student that distillers may look through; the first student when empty.
     teacher: the student, larger as a rule, that model distillers learn from.
+    default_for: the modality whose methods run here when no suite is named.
     variants: the variant that a bare family name stands for, such as `bert = "minilm"`.
     learning_rates: the grid that is tuned on validation, the same for every method.
     full_steps: steps of the whole-train reference row; 0 means those of the recipe.
@@ -40,6 +41,7 @@ class Suite:
     budgets: tuple[str, ...]
     proxy: str = ""
     teacher: str = ""
+    default_for: str = ""
     references: tuple[str, ...] = ("random", "full")
     variants: Mapping[str, str] = field(default_factory=dict)
     distill_seeds: tuple[int, ...] = (0, 1, 2)
@@ -184,9 +186,12 @@ def _seed_changes(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings_table(kind: str, table: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(table, Mapping) or not all(isinstance(v, Mapping) for v in table.values()):
-        raise UsageError(f"[{kind}] holds one table for each name, such as [{kind}.NAME]")
-    return {name: dict(options) for name, options in table.items()}
+    """[kind.NAME] tables by name, and what stands in [kind] itself for all that have the option."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{kind} should be a table such as [{kind}.NAME]")
+    shared = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
+    named = {name: dict(own) for name, own in table.items() if isinstance(own, Mapping)}
+    return {**({"": shared} if shared else {}), **named}
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], *, where: str) -> None:

@@ -32,7 +32,12 @@ class RerunChoice(StrEnum):
 
 
 SuiteArgument = Annotated[
-    str, typer.Argument(metavar="[SUITE]", help="A suite's name, or the path of a TOML file.")
+    str | None,
+    typer.Argument(
+        metavar="[SUITE]",
+        help="A suite's name, or the path of a TOML file; when left out, the quickstart for what"
+        " the named student, task or method is for.",
+    ),
 ]
 Distillers = Annotated[
     list[str] | None,
@@ -71,7 +76,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 
 def bench(
-    suite: SuiteArgument = "quickstart",
+    suite: SuiteArgument = None,
     distiller: Distillers = None,
     student: Students = None,
     task: Tasks = None,
@@ -123,7 +128,7 @@ def bench(
 
 
 def plan(
-    suite: SuiteArgument = "quickstart",
+    suite: SuiteArgument = None,
     distiller: Distillers = None,
     student: Students = None,
     task: Tasks = None,
@@ -145,7 +150,7 @@ def plan(
 def distill(
     out: Annotated[Path, typer.Option("--out", help="New folder for the distilled set.")],
     distiller: Annotated[str, typer.Option("--distiller", "-d", help="The method.")],
-    suite: SuiteArgument = "quickstart",
+    suite: SuiteArgument = None,
     task: Annotated[str, typer.Option("--task", "-t", help="The task.")] = "",
     student: Annotated[
         str, typer.Option("--student", "-s", help="The student, for a method that makes models.")
@@ -230,7 +235,7 @@ def _request(
     }
 
 
-def _show_plan(suite: str, request: Request, *, as_json: bool) -> None:
+def _show_plan(suite: str | None, request: Request, *, as_json: bool) -> None:
     from harness import api
 
     planned, store = api.plan(suite, **request)

@@ -57,7 +57,8 @@ def test_a_malformed_file_is_reported_with_its_line(tmp_path: Path) -> None:
         ("[recipe]\nsteps = 0", "must be positive"),
         ("[recipe]\nwarmup = 2", "share"),
         ("[seeds]\ndistill = []", "empty"),
-        ("[distiller]\nsteps = 3", "one table for each name"),
+        ("distiller = 3", "a table such as [distiller.NAME]"),
+        ("[distiller.d]\nsteps = 3\n[seeds]\nfits = [0]", "seeds has no key 'fits'"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, line: str, complaint: str) -> None:
@@ -73,6 +74,17 @@ def test_each_mistake_is_named(tmp_path: Path, line: str, complaint: str) -> Non
         load_suite(written(tmp_path, "\n".join(lines.values())))
     assert complaint in str(caught.value)
     assert "mine.toml" in str(caught.value)
+
+
+def test_an_option_may_be_set_for_all_of_a_kind(tmp_path: Path) -> None:
+    text = written(tmp_path, (
+        "tasks = ['t']\ndistillers = ['d']\nstudents = ['s']\nevaluators = ['e']\n"
+        "budgets = ['1/class']\n[distiller]\npool = 3\n[distiller.d]\nsteps = 5\n"
+    ))  # fmt: skip
+    suite = load_suite(text)
+    assert suite.options_for("distiller", "d", ["pool", "steps"]) == {"pool": 3, "steps": 5}
+    assert suite.options_for("distiller", "other", ["pool"]) == {"pool": 3}
+    assert suite.options_for("distiller", "third", ["steps"]) == {}
 
 
 def test_a_missing_file() -> None:
