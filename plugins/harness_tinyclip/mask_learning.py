@@ -13,13 +13,12 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_shape import shape_of
-from harness.kit.clip_teacher import TeacherEmbeddings
 from harness.kit.clip_training import ClipBatch, ClipFeatures
 from harness_tinyclip.constraint import SizeConstraint, mask_optimizer
 from harness_tinyclip.folding import fold, masks_of_size
 from harness_tinyclip.masked_clip import MaskedClip
 from harness_tinyclip.masks import MaskLogits
-from harness_tinyclip.mimicking import MimickingObjective
+from harness_tinyclip.mimicking import MimickingObjective, TeacherPairs
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.sizes import ClipSize
 
@@ -39,7 +38,7 @@ class MaskObjective:
     def __init__(
         self,
         options: TinyClipOptions,
-        teacher: TeacherEmbeddings,
+        teacher: TeacherPairs,
         model: ClipModel,
         parameters: int,
         steps: int,

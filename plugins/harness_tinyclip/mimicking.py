@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +18,41 @@ from harness.kit.contrastive.mimicking import weighted_distillation
 from harness_tinyclip.options import TinyClipOptions
 
 
+@dataclass(frozen=True)
+class TeacherPairs:
+    """A teacher's embeddings of the train rows, images as they are stored.
+
+    image, text: [n, d] units on the student's device; scale, bias: the teacher's own.
+    """
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, stored: TeacherEmbeddings, device: torch.device) -> TeacherPairs:
+        """What was computed once, on a device."""
+        return cls(
+            image=torch.from_numpy(stored.image[0]).to(device),
+            text=torch.from_numpy(stored.text).to(device),
+            scale=torch.tensor(stored.scale, dtype=torch.float32, device=device),
+            bias=None
+            if stored.bias is None
+            else torch.tensor(stored.bias, dtype=torch.float32, device=device),
+        )
+
+    def features(self, rows: np.ndarray, scale: float = 0.0) -> ClipFeatures:
+        """Of some rows, [b]; scale: instead of the teacher's own, unless 0."""
+        places = torch.from_numpy(rows).to(self.image.device)
+        return ClipFeatures(
+            image=self.image[places],
+            text=self.text[places],
+            scale=self.scale.new_tensor(scale) if scale else self.scale,
+            bias=self.bias,
+        )
+
+
 class MimickingObjective:
     """weight * (alpha * affinity mimicking + (1 - alpha) * CLIP's loss) against a teacher.
 
@@ -25,9 +60,7 @@ class MimickingObjective:
     scale is set to it before the first step and after each one, so it is not learnt.
     """
 
-    def __init__(
-        self, options: TinyClipOptions, teacher: TeacherEmbeddings, model: ClipModel
-    ) -> None:
+    def __init__(self, options: TinyClipOptions, teacher: TeacherPairs, model: ClipModel) -> None:
         self._options = options
         self._teacher = teacher
         self._losses: list[Tensor] = []
@@ -44,10 +77,7 @@ class MimickingObjective:
     def mimicked(self, student: ClipFeatures, batch: ClipBatch) -> Tensor:
         """The loss of a batch whose features are at hand, a scalar."""
         options = self._options
-        teacher = self._teacher.features(batch.rows)
-        if options.teacher_scale:
-            scale = teacher.scale.new_tensor(options.teacher_scale)
-            teacher = replace(teacher, scale=scale)
+        teacher = self._teacher.features(batch.rows, options.teacher_scale)
         loss = weighted_distillation(student, teacher, alpha=options.alpha, weight=options.weight)
         self._losses.append(loss.detach())
         self._scales.append(student.scale.detach())

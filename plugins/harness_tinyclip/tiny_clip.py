@@ -37,18 +37,26 @@ class TinyClip(TinyClipOptions):
             DivergenceError: training left the finite numbers.
         """
         from harness.kit.clip_student import build_clip_student
-        from harness.kit.clip_teacher import ClipTeacher
+        from harness.kit.clip_teacher import teacher_embeddings, trained_teacher
         from harness.kit.image_rows import image_text_rows
-        from harness_tinyclip.mimicking import join_curves
+        from harness_tinyclip.mimicking import TeacherPairs, join_curves
         from harness_tinyclip.stages import Stages
 
         model = build_clip_student(student, task, "tinyclip", context)
-        teacher = ClipTeacher(self, task, context)
-        taught = teacher.model
-        rows = teacher.rows
-        if self.inherit != "auto" and model.image != taught.image:
-            rows = image_text_rows(task.train, model.image, context)
-        stages = Stages(self, model, taught, teacher.embeddings(), rows, task, recipe, context)
+        training = self.teacher_training()
+        teacher = trained_teacher(self.teacher, task, training, context)
+        stored = teacher_embeddings(self.teacher, task, training, context)
+        trained = teacher if self.inherit == "auto" else model
+        stages = Stages(
+            options=self,
+            student=model,
+            teacher=teacher,
+            pairs=TeacherPairs.of(stored, model.device),
+            rows=image_text_rows(task.train, trained.image, context),
+            task=task,
+            recipe=recipe,
+            context=context,
+        )
         fitted = stages.run()
         join_curves(stages.curves, context)
         return fitted
