@@ -19,6 +19,7 @@ from harness.errors import (
 
 Produces = Literal["selection", "synthesis", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
+_LATER = "later"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,15 @@ class Choice:
         return identity
 
 
+def later_option(default: Any) -> Any:
+    """A field of a component whose results are published already without that option.
+
+    At its default it changes nothing, so it is no part of a choice then: keys stay what they were,
+    and those results stand beside new ones.
+    """
+    return dataclasses.field(default=default, metadata={_LATER: True})
+
+
 def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -> Choice:
     """Fills in defaults, converts and checks option values.
 
@@ -206,11 +216,13 @@ def _is_dataclass(target: type) -> bool:
 
 
 def _to_json(instance: Any) -> dict[str, Any]:
+    """The options by name, those that came later only where they are set."""
     from pydantic import TypeAdapter
 
     return {
         f.name: TypeAdapter(Any).dump_python(getattr(instance, f.name), mode="json")
         for f in dataclasses.fields(instance)
+        if not (f.metadata.get(_LATER) and getattr(instance, f.name) == f.default)
     }
 
 

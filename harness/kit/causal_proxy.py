@@ -79,21 +79,22 @@ class CausalProxy:
         """
         from harness.kit.hidden_states import PooledStates, pool_states
 
-        chosen = self.task.split(split)
-        if rows is not None:
-            chosen = chosen.select(rows)
-
         def look(pairs: Pairs) -> Arrays:
             encoder = self.lm.encoder(max_length)
             encoded = encoder.encode(pairs, end=False, context=self.context)
             return vars(pool_states(self.lm, encoded.rows, self.context))
 
-        return PooledStates(**self._shared("states", chosen, {"max_length": max_length}, look))
+        return PooledStates(
+            **self._shared("states", self._chosen(split, rows), {"max_length": max_length}, look)
+        )
 
-    def losses(self, split: Split) -> np.ndarray:
+    def losses(self, split: Split, *, rows: np.ndarray | None = None) -> np.ndarray:
         """[n] mean cross-entropy of each completion's tokens given its prompt, in nats, float64.
 
         Its exponential is the completion's perplexity. No end token is predicted.
+
+        Args:
+            rows: positions in the split, all of it by default.
 
         Raises:
             UsageError: no usable proxy, or a completion without a token or too long for it.
@@ -103,7 +104,11 @@ class CausalProxy:
             found = self.lm.loglikelihood(pairs, self.context)
             return {"losses": -found.sums / found.tokens}
 
-        return self._shared("losses", self.task.split(split), {}, look)["losses"]
+        return self._shared("losses", self._chosen(split, rows), {}, look)["losses"]
+
+    def _chosen(self, split: Split, rows: np.ndarray | None) -> Dataset:
+        chosen = self.task.split(split)
+        return chosen if rows is None else chosen.select(rows)
 
     def _shared(
         self, name: str, rows: Dataset, options: Mapping[str, Any], look: Callable[[Pairs], Arrays]

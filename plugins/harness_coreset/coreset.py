@@ -10,9 +10,9 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.errors import UsageError
+from harness.kit.row_pool import pooled_rows, require_pool
 from harness.types import DistilledData, TaskData
-from harness_coreset.groups import Group, pooled_rows, shares, split_groups, train_labels
+from harness_coreset.groups import Group, shares, split_groups, train_labels
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Coreset(ABC):
     proxy: the student whose encoder or training the choice rests on; the suite's when empty.
     balanced: choose within each class, as many of each as the budget allows; otherwise choose
     among all rows, whatever their class.
-    pool: about how many train rows to consider, all when 0; see `groups.pooled_rows`.
+    pool: about how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
 
     proxy: str = ""
@@ -51,8 +51,7 @@ class Coreset(ABC):
     pool: int = 0
 
     def __post_init__(self) -> None:
-        if self.pool < 0:
-            raise UsageError(f"pool must be 0 or a number of rows, got {self.pool}")
+        require_pool(self.pool)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, grouped by class when balanced.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.context import StageContext
 from harness.kit.adam_direction import AdamState, Formula
 from harness.kit.batching import group_overhead, length_groups, token_limit
 from harness.kit.causal_lm import CausalLM
@@ -32,11 +33,12 @@ _MATRIX_VALUES = 1 << 28
 class GradientSource:
     """Gradients of rows of a split with respect to the adapters, at the weights that are loaded.
 
-    lm: in eval mode, dropout off.
+    lm: in eval mode, dropout off; context: shows how far a pass over rows has come.
     """
 
     lm: CausalLM
     layout: ParameterLayout
+    context: StageContext
     gradients: Backend = "hooks"
 
     def backend(self, *, verify: bool = False) -> PerExampleGradients:
@@ -56,6 +58,11 @@ class GradientSource:
             overhead=group_overhead(device),
             max_tokens=token_limit(device),
         )
+
+    def tracked(self, rows: LabelledRows, description: str) -> Iterator[np.ndarray]:
+        """`groups` with a bar."""
+        groups = self.groups(rows)
+        return self.context.track(groups, description, total=len(groups))
 
     def batch(self, rows: LabelledRows, members: np.ndarray) -> dict[str, Tensor]:
         return rows.batch(members, self.lm.pad_id, self.lm.device)
@@ -111,7 +118,7 @@ class TrainingFeatures:
 
     def sound(self, rows: LabelledRows, members: np.ndarray) -> Iterator[Tensor]:
         """Features [b, P] of those of some rows that have a gradient, group by group."""
-        for group in self.source.groups(take(rows, members)):
+        for group in self.source.tracked(take(rows, members), "features of some rows"):
             values, flaws = self.matrix(rows, members[group])
             yield values[torch.from_numpy(flaws == FINE)]
 

@@ -9,3 +9,5 @@ NOT_FINITE = 2
 """The gradient or the feature has NaN or infinity."""
 ZERO = 3
 """The gradient, or the feature, is zero throughout."""
+LEFT_OUT = 4
+"""No flaw: the option `pool` leaves the row out."""

@@ -13,8 +13,10 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
 from harness.kit.causal_student import proxy_lm_inputs
+from harness.kit.row_pool import considered_rows
+from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
-from harness_less.flaws import NOT_FINITE, UNREADABLE, ZERO
+from harness_less.flaws import LEFT_OUT, NOT_FINITE, UNREADABLE, ZERO
 from harness_less.options import LessOptions
 from harness_less.selection import choose
 
@@ -33,8 +35,9 @@ class Less(LessOptions):
         """A selection of train rows, best first. The target is the validation split.
 
         Raises:
-            UsageError: the task is none of instructions, the proxy is no language model, or no
-                row of the pool or of a subtask can be read.
+            UsageError: the task is none of instructions, the target is empty, the proxy is no
+                language model, no row of the pool or of a subtask can be read, or the option pool
+                is below the budget.
             HarnessError: the gradients of a subtask's examples have no direction.
             DivergenceError: the warm-up left the finite numbers.
         """
@@ -42,9 +45,13 @@ class Less(LessOptions):
             raise UsageError(
                 f"less chooses instructions, and task '{task.name}' is of {task.modality}"
             )
+        target_rows(task)
         rows = task.budget_rows(budget)
+        considered = considered_rows(task, budget, self.pool)
         scored = context.cache.arrays(
-            "less-scores", self._inputs(task, context), lambda: self._score(task, context)
+            "less-scores",
+            self._inputs(task, context),
+            lambda: self._score(task, considered, context),
         )
         chosen = choose(scored["scores"], scored["lengths"], rows, self.tokens)
         context.keep_curve("warm-up loss", scored["losses"])
@@ -67,10 +74,12 @@ class Less(LessOptions):
             "warm-up": self.warm_up_inputs(),
         }
 
-    def _score(self, task: TaskData, context: StageContext) -> Mapping[str, np.ndarray]:
+    def _score(
+        self, task: TaskData, considered: np.ndarray, context: StageContext
+    ) -> Mapping[str, np.ndarray]:
         from harness_less.phases import score_pool
 
-        return score_pool(self, task, self._warm_up_inputs(task, context), context)
+        return score_pool(self, task, considered, self._warm_up_inputs(task, context), context)
 
 
 def measured(scored: Mapping[str, np.ndarray]) -> dict[str, float | int]:
@@ -91,6 +100,7 @@ def measured(scored: Mapping[str, np.ndarray]) -> dict[str, float | int]:
         "warm_up_steps": len(scored["losses"]),
         "mean_pairwise_cosine": float(scored["mean_pairwise_cosine"][0]),
         "zero_coordinates": float(scored["zero_coordinates"].max()),
+        "rows_considered": int((flaws != LEFT_OUT).sum()),
         "excluded_unreadable": int((flaws == UNREADABLE).sum()),
         "excluded_not_finite": int((flaws == NOT_FINITE).sum()),
         "excluded_zero": int((flaws == ZERO).sum()),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from harness.components import later_option
 from harness.errors import UsageError
 from harness.kit.influence import Aggregation, Reduction
 from harness.kit.lora import LoraOptions
+from harness.kit.row_pool import require_pool
 
 FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
 Backend = Literal["hooks", "loop"]
@@ -23,6 +25,8 @@ class WarmUpOptions:
     batch_size, learning_rate, clip_norm: of AdamW without decay; the rate rises over the share
     `warmup` of the steps and falls as a line; clip_norm 0 turns clipping off.
     max_length: tokens kept of a row, here and for gradients.
+    pool: how many train rows to consider, here and for the choice, all when 0; see
+    `row_pool.pooled_rows`.
     lora_rank, lora_alpha, lora_dropout, lora_targets: of the adapters, the only weights trained.
     """
 
@@ -38,9 +42,11 @@ class WarmUpOptions:
     lora_alpha: int = 512
     lora_dropout: float = 0.1
     lora_targets: tuple[str, ...] = ()
+    pool: int = later_option(0)
 
     def __post_init__(self) -> None:
         _ = self.lora
+        require_pool(self.pool)
         for name in ("epochs", "batch_size", "max_length"):
             if getattr(self, name) < 1:
                 raise UsageError(f"less: {name} = {getattr(self, name)} should be 1 or more")

@@ -16,7 +16,7 @@ from harness.kit.per_example_gradients.layout import ParameterLayout
 from harness.types import TaskData
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import GradientSource, mean_pairwise_cosine
-from harness_less.flaws import UNREADABLE
+from harness_less.flaws import LEFT_OUT, UNREADABLE
 from harness_less.options import LessOptions
 from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
 from harness_less.scores import Work, exact_scores
@@ -26,11 +26,16 @@ from harness_less.warm_up import WarmUp, checkpoints_of, sound_rows, warm_up_row
 
 
 def score_pool(
-    options: LessOptions, task: TaskData, inputs: Mapping[str, Any], context: StageContext
+    options: LessOptions,
+    task: TaskData,
+    considered: np.ndarray,
+    inputs: Mapping[str, Any],
+    context: StageContext,
 ) -> dict[str, np.ndarray]:
     """Scores [n] of all train rows, -inf for those that must not be taken, with what was measured.
 
     Args:
+        considered: [k] positions of the rows that may be taken.
         inputs: everything that the warm-up depends on.
 
     Returns:
@@ -39,12 +44,12 @@ def score_pool(
     """
     lm = build_proxy_lm(options.proxy, task, context)
     encoder = lm.encoder(options.max_length)
-    pool = read_pool(encoder, task, context)
+    pool = read_pool(encoder, task, considered, context)
     target = read_target(encoder, task, options.target_rows, context)
     lm.model = add_lora(lm.model, options.lora, context.seed_for("lora")).eval()
     layout = ParameterLayout.of(lm.model)
     trained, checkpoints = warm_up(options, lm, layout, pool, inputs, context)
-    source = GradientSource(lm, layout, options.gradients)
+    source = GradientSource(lm, layout, context, options.gradients)
     flaws, zero_shares = examine_target(source, target, checkpoints, context)
     work = Work(
         options=options,
@@ -59,10 +64,11 @@ def score_pool(
     exact = options.scoring == "exact"
     scored = exact_scores(work) if exact else stored_scores(work, inputs)
     place = work.pool.spread
+    among = np.isin(np.arange(len(task.train)), considered)
     return {
         "scores": place(scored.scores, -np.inf),
         "lengths": place(work.pool.encoded.rows.lengths, 0),
-        "flaws": place(scored.flaws, UNREADABLE).astype(np.uint8),
+        "flaws": np.where(among, place(scored.flaws, UNREADABLE), LEFT_OUT).astype(np.uint8),
         "losses": np.concatenate([checkpoint.losses for checkpoint in checkpoints]),
         "zero_coordinates": zero_shares,
         "mean_pairwise_cosine": np.array([likeness(work)]),
@@ -84,7 +90,7 @@ def warm_up(
     """
 
     def train() -> dict[str, np.ndarray]:
-        rows = sound_rows(lm, warm_up_rows(pool, options.fraction, context))
+        rows = sound_rows(lm, warm_up_rows(pool, options.fraction, context), context)
         return WarmUp(lm, layout, rows, options, context).run(context.workdir)
 
     arrays = context.cache.arrays("less-warm-up", inputs, train)

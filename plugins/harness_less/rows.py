@@ -122,9 +122,16 @@ def readable_rows(
     return ReadableRows(rows, np.array(kept, dtype=np.int64), len(pairs))
 
 
-def read_pool(encoder: InstructionEncoder, task: TaskData, context: StageContext) -> ReadableRows:
-    """The train split."""
-    return readable_rows(encoder, _pairs(task, "train", None), context, "reading the pool")
+def read_pool(
+    encoder: InstructionEncoder, task: TaskData, considered: np.ndarray, context: StageContext
+) -> ReadableRows:
+    """The rows of the train split that are considered.
+
+    considered: [k] their positions, ascending.
+    """
+    pairs = _pairs(task, "train", considered)
+    found = readable_rows(encoder, pairs, context, "reading the pool")
+    return ReadableRows(found.encoded, considered[found.positions], len(task.train))
 
 
 def read_target(

@@ -77,7 +77,7 @@ class TargetGradients:
         """Rows, their gradients [b, P] and what is wrong with them, group by group."""
         rows = self.target.encoded
         backend = self.source.backend(verify=verify)
-        for members in self.source.groups(rows):
+        for members in self.source.tracked(rows, "gradients of the target"):
             health = Health()
             blocks = health.watch(backend.blocks(self.source.batch(rows, members)))
             values = torch.cat([block.values for block in blocks], dim=1)

@@ -148,7 +148,7 @@ def warm_up_rows(pool: ReadableRows, fraction: float, context: StageContext) -> 
     return take(pool.encoded, np.sort(generator.permutation(len(pool.encoded))[:count]))
 
 
-def sound_rows(lm: CausalLM, rows: LabelledRows) -> LabelledRows:
+def sound_rows(lm: CausalLM, rows: LabelledRows, context: StageContext) -> LabelledRows:
     """The rows whose loss is finite, so that one broken row does not end the run.
 
     Raises:
@@ -157,7 +157,8 @@ def sound_rows(lm: CausalLM, rows: LabelledRows) -> LabelledRows:
     forward = CausalForward(lm.model, rows.rows, lm.pad_id, lm.device)
     losses = np.empty(len(rows))
     with evaluating(lm.model):
-        for members in forward.split(np.arange(len(rows))):
+        parts = forward.split(np.arange(len(rows)))
+        for members in context.track(parts, "looking at the warm-up's rows", total=len(parts)):
             losses[members] = completion_losses(forward, rows, members).float().cpu().numpy()
     sound = np.flatnonzero(np.isfinite(losses))
     if len(sound) == 0:

@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
+from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,
@@ -22,7 +23,7 @@ from harness_relevance.picking import (
     picked_rows,
     query_blocks,
 )
-from harness_relevance.target import row_texts, subtask_members, target_rows
+from harness_relevance.target import row_texts, subtask_members
 
 WORDS = r"(?u)\w+"
 

@@ -12,6 +12,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
+from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,
@@ -20,7 +21,7 @@ from harness_relevance.picking import (
     picked_rows,
     score_report,
 )
-from harness_relevance.target import row_texts, target_rows
+from harness_relevance.target import row_texts
 
 WORDS_AND_SIGNS = r"(?u)\w+|[^\w\s]+"
 

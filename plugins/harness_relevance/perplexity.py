@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 
 from harness.budget import Budget
+from harness.components import later_option
 from harness.context import StageContext
 from harness.kit.causal_proxy import CausalProxy, require_instructions
+from harness.kit.row_pool import considered_rows, require_pool
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,
@@ -18,6 +20,7 @@ from harness_relevance.picking import (
     pick_highest,
     picked_rows,
     score_report,
+    spread,
 )
 
 
@@ -30,24 +33,33 @@ class Perplexity:
     texts, and keeps what lies around the median, or at either end.
 
     keep: rows of `low` or `high` perplexity, or those in the `middle` of all in their order.
+    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
 
     proxy: str = ""
     keep: Literal["low", "middle", "high"] = "middle"
+    pool: int = later_option(0)
+
+    def __post_init__(self) -> None:
+        require_pool(self.pool)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, the lowest, the highest or the most middling first.
 
         Raises:
-            UsageError: no instruction task, or no usable proxy.
+            UsageError: no instruction task, a budget that train or the pool cannot meet, or no
+                usable proxy.
             HarnessError: too few losses are finite.
         """
         require_instructions(task, "perplexity")
-        losses = CausalProxy(self.proxy, task, context).losses("train")
+        rows = considered_rows(task, budget, self.pool)
+        found = CausalProxy(self.proxy, task, context).losses("train", rows=rows)
+        losses = spread(found, rows, len(task.train))
         preference = {"low": -losses, "high": losses, "middle": -distance_from_middle(losses)}
         picked = pick_highest(preference[self.keep], budget_places(task, budget))
         chosen = Picked(picked.rows, losses[picked.rows])
-        return picked_rows(task, chosen, ("train",), score_report(losses))
+        report = {"rows_considered": len(rows), **score_report(found)}
+        return picked_rows(task, chosen, ("train",), report)
 
 
 def distance_from_middle(values: np.ndarray) -> np.ndarray:

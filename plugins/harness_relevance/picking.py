@@ -110,6 +110,13 @@ def query_blocks(rows: int, queries: int) -> Iterator[slice]:
         yield slice(start, min(start + step, queries))
 
 
+def spread(values: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
+    """[total, ...] of which `rows` have `values`, [m, ...], and all others NaN: never picked."""
+    whole = np.full((total, *values.shape[1:]), np.nan, dtype=values.dtype)
+    whole[rows] = values
+    return whole
+
+
 def picked_rows(
     task: TaskData, picked: Picked, used: tuple[Split, ...], report: Mapping[str, float | int | str]
 ) -> DistilledData:

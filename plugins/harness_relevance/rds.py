@@ -8,13 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.budget import Budget
+from harness.components import later_option
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
+from harness.kit.row_pool import considered_rows, require_pool
+from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
-from harness_relevance.picking import budget_places, pick_highest, picked_rows, score_report
-from harness_relevance.target import subtask_members, target_rows
+from harness_relevance.picking import (
+    budget_places,
+    pick_highest,
+    picked_rows,
+    score_report,
+    spread,
+)
+from harness_relevance.target import subtask_members
 
 
 @dataclass(frozen=True)
@@ -26,12 +35,15 @@ class RDS:
     length 1, and of several subtasks the largest.
 
     max_length: tokens read of a row; of a longer one the prompt loses its first.
+    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
 
     proxy: str = ""
     max_length: int = MAX_LENGTH
+    pool: int = later_option(0)
 
     def __post_init__(self) -> None:
+        require_pool(self.pool)
         if self.max_length < 1:
             raise UsageError(f"max_length must be positive, got {self.max_length}")
 
@@ -39,20 +51,24 @@ class RDS:
         """A selection of train rows, best first.
 
         Raises:
-            UsageError: no instruction task, an empty target, or no usable proxy.
+            UsageError: no instruction task, an empty target, a budget that train or the pool
+                cannot meet, or no usable proxy.
             HarnessError: too few rows have a vector with a direction.
         """
         require_instructions(task, "rds")
         subtasks = subtask_members(target_rows(task))
         proxy = CausalProxy(self.proxy, task, context)
-        pool = directions(proxy.states("train", max_length=self.max_length).last)
+        rows = considered_rows(task, budget, self.pool)
+        pool = directions(proxy.states("train", max_length=self.max_length, rows=rows).last)
         goal = target_directions(proxy.states("validation", max_length=self.max_length).last)
         scores = (pool @ subtask_means(goal, subtasks).T).max(1)
-        picked = pick_highest(scores, budget_places(task, budget))
+        spread_scores = spread(scores, rows, len(task.train))
+        picked = pick_highest(spread_scores, budget_places(task, budget))
         report = {
             "target_rows": len(goal),
             "target_rows_without_vector": int((~has_direction(goal)).sum()),
             "subtasks": len(subtasks),
+            "rows_considered": len(rows),
             **score_report(scores),
         }
         return picked_rows(task, picked, ("train", "validation"), report)

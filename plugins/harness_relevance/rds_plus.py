@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.budget import Budget
+from harness.components import later_option
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
+from harness.kit.row_pool import considered_rows, require_pool
+from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
-from harness_relevance.picking import budget_places, pick_in_turns, picked_rows, query_blocks
-from harness_relevance.target import target_rows
+from harness_relevance.picking import (
+    budget_places,
+    pick_in_turns,
+    picked_rows,
+    query_blocks,
+    spread,
+)
 
 
 @dataclass(frozen=True)
@@ -24,12 +32,15 @@ class RDSPlus:
     favourite is gone loses its turn; here it takes the next one.
 
     max_length: tokens read of a row; of a longer one the prompt loses its first.
+    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
 
     proxy: str = ""
     max_length: int = MAX_LENGTH
+    pool: int = later_option(0)
 
     def __post_init__(self) -> None:
+        require_pool(self.pool)
         if self.max_length < 1:
             raise UsageError(f"max_length must be positive, got {self.max_length}")
 
@@ -37,20 +48,27 @@ class RDSPlus:
         """A selection of train rows, in the order they are taken.
 
         Raises:
-            UsageError: no instruction task, an empty target, or no usable proxy.
+            UsageError: no instruction task, an empty target, a budget that train or the pool
+                cannot meet, or no usable proxy.
             HarnessError: too few rows have a vector with a direction.
         """
         require_instructions(task, "rds-plus")
         target_rows(task)
         proxy = CausalProxy(self.proxy, task, context)
-        rows = directions(proxy.states("train", max_length=self.max_length).weighted)
+        rows = considered_rows(task, budget, self.pool)
+        pool = directions(proxy.states("train", max_length=self.max_length, rows=rows).weighted)
         targets = target_directions(proxy.states("validation", max_length=self.max_length).weighted)
         examples = targets[has_direction(targets)]
-        similarities = (rows @ examples[s].T for s in query_blocks(len(rows), len(examples)))
+        total = len(task.train)
+        similarities = (
+            spread(pool @ examples[part].T, rows, total)
+            for part in query_blocks(total, len(examples))
+        )
         picked = pick_in_turns(similarities, budget_places(task, budget))
         report = {
             "target_rows": len(targets),
             "target_rows_without_vector": len(targets) - len(examples),
-            "rows_without_score": int((~has_direction(rows)).sum()),
+            "rows_without_score": int((~has_direction(pool)).sum()),
+            "rows_considered": len(rows),
         }
         return picked_rows(task, picked, ("train", "validation"), report)

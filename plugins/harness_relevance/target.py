@@ -1,4 +1,4 @@
-"""What a selection is made for: the validation rows, whole and by subtask."""
+"""The target's rows by subtask, and rows as texts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from datasets import Dataset
 
-from harness.errors import UsageError
-from harness.types import TaskData
-
 SUBTASK = "subtask"
-
-
-def target_rows(task: TaskData) -> Dataset:
-    """The rows of validation.
-
-    Raises:
-        UsageError: there are none.
-    """
-    if "validation" not in task.splits or not len(task.validation):
-        raise UsageError(
-            f"task '{task.name}' has no validation rows, which say what to select for",
-            hint="Use a method that looks at the pool alone, such as random or length.",
-        )
-    return task.validation
 
 
 def subtask_members(target: Dataset) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from harness.components import Component, convert, resolve
+from harness.components import Component, convert, later_option, resolve
 from harness.errors import ContractError, MissingDependencyError, UsageError
 
 
@@ -80,6 +80,24 @@ def test_the_text_after_the_colon_sets_the_argument() -> None:
     assert choice.label == "thing:a/b.jsonl"
     with pytest.raises(UsageError, match="takes nothing after the colon"):
         resolve(component(), "x", {})
+
+
+def test_an_option_that_came_later_changes_no_key_until_it_is_set() -> None:
+    @dataclass(frozen=True)
+    class Before:
+        size: int = 3
+
+    @dataclass(frozen=True)
+    class After:
+        size: int = 3
+        pool: int = later_option(0)
+
+    before = resolve(component(Before), "", {}).identity
+    assert resolve(component(After), "", {}).identity == before
+    assert resolve(component(After), "", {"pool": "0"}).identity == before
+    limited = resolve(component(After), "", {"pool": "5"})
+    assert limited.identity["options"] == {"size": 3, "pool": 5}
+    assert limited.instance == After(pool=5)
 
 
 def test_equal_requests_have_equal_identities_however_they_were_written() -> None:

@@ -87,7 +87,7 @@ class Scene:
 
     @property
     def source(self) -> GradientSource:
-        return GradientSource(self.lm, self.layout, self.less.gradients)
+        return GradientSource(self.lm, self.layout, self.context, self.less.gradients)
 
     def work(self, folder: Path, readable: ReadableRows | None = None, **options: Any) -> Work:
         """What scoring needs, with other options and, where given, other rows."""
@@ -112,7 +112,7 @@ def make_scene(
     less, context = small(**options), make_context(folder, student=student)
     lm = (student or Llama(variant="tiny")).build(task, context)  # type: ignore[attr-defined]
     encoder = lm.encoder(less.max_length)
-    readable = read_pool(encoder, task, context)
+    readable = read_pool(encoder, task, np.arange(len(task.train)), context)
     target = read_target(encoder, task, less.target_rows, context)
     lm.model = add_lora(lm.model, less.lora, context.seed_for("lora")).eval()
     layout = ParameterLayout.of(lm.model)

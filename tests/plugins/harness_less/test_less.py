@@ -18,6 +18,7 @@ from harness.components import DistillerComponent
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.causal_lm import CausalLM
+from harness.kit.row_pool import considered_rows
 from harness.plugins import PluginHost
 from harness.testing import check_distiller, toy_task
 from harness.testing_instruct import toy_instruction_task
@@ -201,10 +202,39 @@ class TestRowsThatCannotBeScored:
         assert all(np.isfinite(v) for v in data.report.values() if not isinstance(v, str))
 
 
+class TestPool:
+    def test_rows_outside_it_are_neither_trained_on_nor_chosen(
+        self, task: TaskData, tmp_path: Path
+    ) -> None:
+        less = small(pool=10, fraction=1.0)
+        data = less.distill(task, ROWS, make_context(tmp_path))
+        assert set(chosen(data)) <= set(considered_rows(task, ROWS, 10).tolist())
+        expected = {"rows_considered": 10, "warm_up_rows": 10, "excluded_unreadable": 0}
+        assert expected.items() <= data.report.items()
+
+    def test_one_as_large_as_train_changes_nothing(self, task: TaskData, tmp_path: Path) -> None:
+        found = [
+            chosen(small(pool=pool).distill(task, ROWS, make_context(tmp_path / str(pool))))
+            for pool in (0, 24)
+        ]
+        assert found[0] == found[1]
+
+    def test_one_below_the_budget_is_refused(self, task: TaskData, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="pool of 5 rows is less than the budget of 6 rows"):
+            small(pool=5).distill(task, ROWS, make_context(tmp_path))
+
+
 class TestRefuses:
     def test_a_task_without_instructions(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"'toy' is of text-classification"):
             small().distill(toy_task().sealed(), ROWS, make_context(tmp_path))
+
+    def test_an_empty_target(self, task: TaskData, tmp_path: Path) -> None:
+        empty = replace(task, splits={**task.splits, "validation": task.validation.select([])})
+        absent = replace(task, splits={"train": task.train})
+        for broken in (empty, absent):
+            with pytest.raises(UsageError, match="'toy-instructions' has no validation rows"):
+                small().distill(broken, ROWS, make_context(tmp_path))
 
     def test_a_proxy_that_is_none(self, task: TaskData, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no proxy"):
@@ -224,6 +254,7 @@ class TestRefuses:
             ({"target_rows": -1}, "target_rows = -1"),
             ({"projection": "srht"}, "scoring 'exact' needs no projection"),
             ({"dimensions": 0}, "dimensions = 0"),
+            ({"pool": -1}, "pool must be 0 or a number of rows"),
         ],
     )
     def test_options_without_a_meaning(self, options: dict[str, Any], reason: str) -> None:

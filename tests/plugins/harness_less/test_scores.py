@@ -341,7 +341,9 @@ class TestRowsThatLose:
         directions = target.directions(work.usable, "mean_of_cosines")
         members = np.arange(4)
         expected, _ = group_cosines(features, work.pool, members, directions)
-        tiny = replace(features, source=_Scaled(scene.lm, scene.layout, factor=1e-10))
+        tiny = replace(
+            features, source=_Scaled(scene.lm, scene.layout, scene.context, factor=1e-10)
+        )
         found, flaws = group_cosines(tiny, work.pool, members, directions)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert (flaws == FINE).all()
@@ -364,8 +366,8 @@ def _spoiling(work: Work, row: int, value: float) -> Any:
 class _Scaled(features_module.GradientSource):
     """A source whose losses, and so gradients, are multiplied by a factor."""
 
-    def __init__(self, lm: Any, layout: Any, factor: float) -> None:
-        super().__init__(lm, layout)
+    def __init__(self, lm: Any, layout: Any, context: Any, factor: float) -> None:
+        super().__init__(lm, layout, context)
         object.__setattr__(self, "factor", factor)
 
     def backend(self, *, verify: bool = False) -> Any:

@@ -133,11 +133,11 @@ class TestEpochs:
             weight[start] = float("nan")
         try:
             with pytest.raises(HarnessError, match="all 6 rows"):
-                sound_rows(scene.lm, rows)
+                sound_rows(scene.lm, rows, scene.context)
         finally:
             with torch.no_grad():
                 weight[start] = before
-        assert len(sound_rows(scene.lm, rows)) == 6
+        assert len(sound_rows(scene.lm, rows, scene.context)) == 6
 
     def test_going_on_after_a_kill_gives_the_same_bits(self, scene: Scene, tmp_path: Path) -> None:
         """Dropout is on, so that its random numbers must be the same as well."""

@@ -19,6 +19,7 @@ from harness.components import DistillerComponent
 from harness.context import StageContext
 from harness.contracts import check_distilled
 from harness.errors import UsageError
+from harness.kit.row_pool import considered_rows
 from harness.plugins import PluginHost
 from harness.testing import check_distiller, toy_task
 from harness.testing_instruct import toy_instruction_task
@@ -189,3 +190,37 @@ def test_a_budget_by_class_is_refused_where_there_are_none(
 ) -> None:
     with pytest.raises(UsageError, match="there are no classes"):
         make(name).distill(toy_instruction_task().sealed(), Budget.parse("2/class"), context)
+
+
+@pytest.mark.parametrize("name", ON_A_PROXY)
+class TestPool:
+    def test_only_rows_in_it_are_chosen(self, name: str, context: StageContext) -> None:
+        task, budget = toy_instruction_task(rows=24).sealed(), Budget.parse("6rows")
+        data = make(name, pool=8).distill(task, budget, context)
+        assert set(chosen(data)) <= set(considered_rows(task, budget, 8).tolist())
+        assert data.report["rows_considered"] == 8
+
+    def test_a_budget_as_large_as_it_takes_all_of_it(
+        self, name: str, context: StageContext
+    ) -> None:
+        task, budget = toy_instruction_task(rows=24).sealed(), Budget.parse("8rows")
+        data = make(name, pool=8).distill(task, budget, context)
+        assert sorted(chosen(data)) == considered_rows(task, budget, 8).tolist()
+
+    def test_one_below_the_budget_is_refused(self, name: str, context: StageContext) -> None:
+        task = toy_instruction_task(rows=24).sealed()
+        with pytest.raises(UsageError, match="pool of 5 rows is less than the budget of 6 rows"):
+            make(name, pool=5).distill(task, Budget.parse("6rows"), context)
+        with pytest.raises(UsageError, match="pool must be 0 or a number of rows"):
+            make(name, pool=-1)
+
+
+@pytest.mark.parametrize(("name", "options"), [("rds", {}), ("perplexity", {"keep": "low"})])
+def test_a_pool_keeps_the_order_of_the_scores(
+    name: str, options: dict[str, str], context: StageContext
+) -> None:
+    task = toy_instruction_task(rows=24).sealed()
+    ranking = chosen(make(name, **options).distill(task, Budget.parse("100%"), context))
+    within = considered_rows(task, Budget.parse("8rows"), 8)
+    limited = make(name, pool=8, **options).distill(task, Budget.parse("8rows"), context)
+    assert chosen(limited) == [row for row in ranking if row in within]
