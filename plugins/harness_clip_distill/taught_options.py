@@ -1,0 +1,18 @@
+"""The options of distillers whose teacher looks at rows as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.kit.teacher_options import TeacherOptions
+
+
+@dataclass(frozen=True)
+class TaughtOptions(TeacherOptions):
+    """embeddings: of the teacher, `stored` once for all rows, or `live` at every step.
+
+    Both are the same but for rounding, since batches show rows as they are.
+    """
+
+    embeddings: Literal["stored", "live"] = "stored"

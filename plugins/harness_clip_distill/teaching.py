@@ -1,0 +1,71 @@
+"""How a distiller's teacher is asked: by what it said of the rows once, or batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.context import StageContext
+from harness.kit.clip_model import ClipModel
+from harness.kit.clip_teacher import teacher_embeddings, trained_teacher
+from harness.kit.clip_training import ClipBatch, ClipFeatures
+from harness.kit.image_rows import ImageTextRows, image_text_rows
+from harness.types import TaskData
+from harness_clip_distill.taught_options import TaughtOptions
+
+Teach = Callable[[ClipBatch], ClipFeatures]
+"""The teacher's features of a batch, without graph."""
+
+
+def teaching(options: TaughtOptions, task: TaskData, context: StageContext) -> tuple[Teach, int]:
+    """The teacher as a function of batches, and the width of its embeddings.
+
+    Raises:
+        UsageError: no teacher is named, or it is no CLIP.
+        DivergenceError: its training left the finite numbers.
+    """
+    training = options.teacher_training()
+    if options.embeddings == "live":
+        model = trained_teacher(options.teacher, task, training, context)
+        return LiveTeacher(model, image_text_rows(task.train, model.image, context)), model.width
+    found = teacher_embeddings(options.teacher, task, training, context)
+    device = torch.device(context.device)
+    image, text = (torch.from_numpy(rows).to(device) for rows in (found.image[0], found.text))
+    return StoredTeacher(image, text, torch.tensor(found.scale, device=device)), image.shape[1]
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """Looks embeddings up: image, text [n, d] of all train rows; scale: the teacher's own."""
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+
+    def __call__(self, batch: ClipBatch) -> ClipFeatures:
+        rows = torch.from_numpy(batch.rows).to(self.image.device)
+        return ClipFeatures(self.image[rows], self.text[rows], self.scale, None)
+
+
+class LiveTeacher:
+    """Embeds every batch again, from images of the teacher's size and its own tokens.
+
+    The teacher is left in eval mode and without gradients, as `trained_teacher` gives it.
+    """
+
+    def __init__(self, model: ClipModel, rows: ImageTextRows) -> None:
+        self._model = model
+        self._images = rows.images
+        self._tokens = torch.from_numpy(model.tokenizer.encode(rows.captions))
+
+    @torch.no_grad()
+    def __call__(self, batch: ClipBatch) -> ClipFeatures:
+        model = self._model
+        tokens = self._tokens[torch.from_numpy(batch.rows)].to(model.device)
+        with batch.autocast():
+            image = model.image_features(model.pixels(self._images[batch.rows]))
+            text = model.text_features(tokens)
+        return ClipFeatures(image, text, model.model.logit_scale.exp(), None)
