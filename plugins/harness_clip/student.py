@@ -46,7 +46,8 @@ class Clip:
     def __post_init__(self) -> None:
         if self.training_rows < 0:
             raise UsageError(f"training_rows = {self.training_rows} cannot be negative")
-        if self.pretrained and self.configuration.own_words:
+        configuration = self.configuration
+        if self.pretrained and configuration.own_words:
             raise UsageError(
                 f"student 'clip:{self.variant}' learns its words from the task, so there are no"
                 " pretrained weights of it",
