@@ -62,7 +62,7 @@ class TestZeroShot:
         assert isinstance(ZeroShot(), Evaluator)
         assert isinstance(ZeroShot(), Recomputing)
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=20)
     @given(
         labels=st.lists(st.integers(0, 5), min_size=1, max_size=15),
         seed=st.integers(0, 99),
@@ -88,7 +88,7 @@ class TestZeroShot:
         ]
         assert score.metrics["mean_per_class_recall"] == pytest.approx(np.mean(recalls))
 
-    @settings(deadline=None, max_examples=30)
+    @settings(deadline=None, max_examples=15)
     @given(order=st.permutations(range(12)), seed=st.integers(0, 20))
     def test_the_order_of_the_rows_changes_nothing(
         self, tmp_path_factory: pytest.TempPathFactory, order: list[int], seed: int
@@ -225,7 +225,7 @@ class TestTexts:
 
 
 class TestRecomputing:
-    @settings(deadline=None, max_examples=30)
+    @settings(deadline=None, max_examples=15)
     @given(
         labels=st.lists(st.integers(0, 5), min_size=1, max_size=12),
         seed=st.integers(0, 20),
