@@ -18,6 +18,7 @@ from harness.progress import SilentProgress
 from harness.recording import Fitted
 from harness.results import Results, load_records
 from harness.run import Outcome, Rerun, Runner, RunOptions
+from harness.specs import Spec
 from harness.store import Distilled, Store
 from harness.suite import Suite, load_suite, with_settings
 
@@ -276,7 +277,7 @@ def default_suite(host: PluginHost, **parts: Unpack[Parts]) -> Suite:
         ("distiller", parts.get("distillers", ())),
     )
     classes = [
-        host.registry.find(kind, text.partition(":")[0]).load() for kind, names in kinds
+        host.registry.find(kind, Spec.parse(text).name).load() for kind, names in kinds
         for text in names
     ]  # fmt: skip
     declared = [set(found) for found in (modalities_of(c) for c in classes) if found is not None]

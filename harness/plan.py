@@ -286,12 +286,17 @@ def _looks_through(
 
 
 def _choice(suite: Suite, host: PluginHost, kind: Kind, text: str, **defaults: str) -> Choice:
-    name, argument = suite.spec_of(kind, text)
-    component = host.registry.find(kind, name)
+    spec = suite.spec_of(kind, text)
+    if spec.options and kind != "distiller":
+        raise UsageError(
+            f"{kind} '{text}' has options in brackets, which only distillers take",
+            hint=f"Write --set {kind}.{spec.name}.OPTION=VALUE.",
+        )
+    component = host.registry.find(kind, spec.name)
     known = option_names(component)
     options = {k: v for k, v in defaults.items() if k in known}
-    options |= suite.options_for(kind, name, known)
-    return resolve(component, argument, options)
+    options |= suite.options_for(kind, spec.name, known)
+    return resolve(component, spec.argument, {**options, **spec.options})
 
 
 def _distiller_choice(suite: Suite, host: PluginHost, text: str) -> Choice:
@@ -318,7 +323,7 @@ def _check_settings(suite: Suite, host: PluginHost) -> None:
         "evaluator": suite.evaluators,
     }
     for kind, table in suite.settings.items():
-        names = [suite.spec_of(kind, text)[0] for text in used[kind]]
+        names = [suite.spec_of(kind, text).name for text in used[kind]]
         options = {n: option_names(host.registry.find(kind, n)) for n in names}
         for option in table.get("", {}):
             known = {o for names_of in options.values() for o in names_of}

@@ -12,6 +12,7 @@ from typing import Any
 from harness.budget import Budget
 from harness.components import Kind, convert
 from harness.errors import UsageError, did_you_mean
+from harness.specs import Spec
 from harness.types import Recipe
 
 CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")
@@ -73,12 +74,12 @@ class Suite:
         shared = {k: v for k, v in of_kind.get("", {}).items() if k in names}
         return {**shared, **of_kind.get(name, {})}
 
-    def spec_of(self, kind: Kind, text: str) -> tuple[str, str]:
-        """Splits `NAME[:ARGUMENT]`, with the suite's variant for a bare student family."""
-        name, _, argument = text.partition(":")
-        if kind == "student" and not argument:
-            argument = self.variants.get(name, "")
-        return name, argument
+    def spec_of(self, kind: Kind, text: str) -> Spec:
+        """What a name stands for, with the suite's variant for a bare student family."""
+        spec = Spec.parse(text)
+        if kind != "student" or spec.argument:
+            return spec
+        return replace(spec, argument=self.variants.get(spec.name, ""))
 
 
 def load_suite(path: Path) -> Suite:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.progress import BarProgress, LineProgress
+from harness.specs import split_specs
 
 if TYPE_CHECKING:
     from harness.context import Progress
@@ -62,4 +63,4 @@ def shown_progress() -> Iterator[Progress]:
 
 def split_list(values: list[str] | None) -> list[str]:
     """Flattens repeats and comma lists of one option."""
-    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+    return [spec for value in values or [] for spec in split_specs(value)]
