@@ -87,7 +87,9 @@ class StageContext:
             self.curves[name] = Curve.thin(values)
 
     def keep_picture(self, name: str, png: bytes) -> None:
-        """Puts a picture beside the record of an evaluation; other stages' pictures are dropped.
+        """Puts a picture beside the records of an evaluation or of a distilled set.
+
+        A picture of fitting is dropped.
 
         Raises:
             ContractError: the name has other characters than a-z, 0-9 and -, or it is no PNG.

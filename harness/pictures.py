@@ -1,4 +1,4 @@
-"""Pictures that an evaluation leaves beside its record: PNG files in `pictures/KEY/`."""
+"""Pictures that distilling and evaluating leave beside a record: PNGs in `pictures/KEY/`."""
 
 from __future__ import annotations
 

@@ -228,7 +228,8 @@ class Runner:
             else:
                 data = cell.distiller.instance.distill(task, cell.budget, context)
                 check_distilled(component, data, task, cell.budget)
-            distilled = Distilled(data, meter.cost(arrays.found_seconds), context.curves)
+            cost = meter.cost(arrays.found_seconds)
+            distilled = Distilled(data, cost, context.curves, context.pictures)
         self._store.save_distilled(cell.distill_key, distilled)
         self._store.drop_workdir(cell.distill_key)
         return distilled, distilled.cost
@@ -334,7 +335,7 @@ class Runner:
         with Meter(context.workdir, context.device) as meter:
             score = self._score(cell.evaluator, fitted.trained, cell, "test", context)
             cost = meter.cost()
-        self._store.save_pictures(cell.key, context.pictures)
+        self._store.save_pictures(cell.key, {**distilled.pictures, **context.pictures})
         self._store.drop_workdir(cell.key)
         costs = Costs(distilled.cost, fitted.cost, cost)
         return make_record(self._plan, cell, distilled, fitted, score, costs, context.device), cost

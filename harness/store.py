@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A stored distilled set, with its bill."""
+    """A stored distilled set, with its bill and what was drawn on the way."""
 
     data: DistilledData
     cost: Cost
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,8 +104,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             return
         with atomic_folder(folder) as partial:
-            for name, png in pictures.items():
-                (partial / f"{name}.png").write_bytes(png)
+            _write_pictures(partial, pictures)
 
     def save_failure(self, failure: Failure) -> None:
         write_atomic(self.failures / f"{failure.key}.json", failure.to_json())
@@ -260,6 +260,12 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
         "curves": {name: asdict(curve) for name, curve in distilled.curves.items()},
     }
     (folder / "meta.json").write_bytes(_pretty(meta))
+    _write_pictures(folder, distilled.pictures)
+
+
+def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
 
 
 def _read_distilled(folder: Path, train: Dataset) -> Distilled:
@@ -281,7 +287,8 @@ def _read_distilled(folder: Path, train: Dataset) -> Distilled:
         ]
         data = replace(data, rows=train.select_columns(columns).select(data.indices))
     cost = Cost(meta["seconds"], meta["peak_bytes"], meta["device_peak_bytes"])
-    return Distilled(data, cost, curves_from_json(meta["curves"]))
+    pictures = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+    return Distilled(data, cost, curves_from_json(meta["curves"]), pictures)
 
 
 def curves_from_json(plain: Mapping[str, Any]) -> dict[str, Curve]:

@@ -24,7 +24,7 @@ from harness.kit.expert_trajectories import (
 )
 from harness.kit.trajectory.inner_loop import ChunkLoss, InnerLoop, Learned
 from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectory.matching import Passage
+from harness.kit.trajectory.matching import Passage, relative_displacement
 from harness.randomness import derive_seed
 from harness.types import TaskData
 from harness_trajectory.options import TrajectoryOptions
@@ -165,12 +165,13 @@ class Measured:
 
     losses: of the inner loops' ends, the option `loss`; track: [N + 1] mean of ||theta_k -
     target||^2 / D after each inner step; displacement: the largest ||theta_N - theta_0|| /
-    ||theta_0||.
+    ||theta_0||; way: [N + 1, P] the parameters after each inner step from the first start.
     """
 
     losses: tuple[float, ...]
     track: np.ndarray
     displacement: float
+    way: Tensor
 
     @property
     def loss(self) -> float:
@@ -192,6 +193,7 @@ def measure(
         DivergenceError: an inner loop left the finite numbers.
     """
     losses, tracks, moves = [], [], []
+    ways: list[Tensor] = []
     rows = len(next(iter(learned.values())))
     segments = passages.measured()
     for place, segment in enumerate(_shown(segments, context)):
@@ -203,8 +205,9 @@ def measure(
         losses.append(float(passage.loss(passages.options.loss)(end)))
         squared = passage.loss("squared")
         tracks.append([float(squared(state.theta)) for state in states])
-        moves.append(float((end - passage.start).norm() / passage.start.norm()))
-    return Measured(tuple(losses), np.mean(tracks, axis=0), max(moves))
+        moves.append(relative_displacement(passage.start, end))
+        ways = ways or [state.theta.cpu() for state in states]
+    return Measured(tuple(losses), np.mean(tracks, axis=0), max(moves), torch.stack(ways))
 
 
 def _shown(segments: Sequence[Segment], context: StageContext) -> Iterator[Segment]:

@@ -21,9 +21,10 @@ from harness.kit.token_projection.round_trip import common_subsequence
 from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, embedded_ids
 from harness.types import DistilledData, TaskData
 from harness_trajectory.initial_rows import initial_rows
-from harness_trajectory.learning import Learning, Learnt, Vocabulary
+from harness_trajectory.learning import Learning, Vocabulary
 from harness_trajectory.options import TrajectoryOptions
 from harness_trajectory.passages import Measured, Passages, measure, train_experts
+from harness_trajectory.pictures import show
 from harness_trajectory.proxies import Proxy, Trainable, build_proxy
 
 Report = dict[str, float | int | str]
@@ -67,7 +68,7 @@ def learn_rows(
         "as_text": Stage.of(proxy, again, step_size),
     }
     measured = {name: measured_stage(passages, stage, context) for name, stage in stages.items()}
-    keep_curves(context, learnt, passages, measured)
+    show(context, learnt, passages, measured)
     report: Report = {
         "method": "reconstruction",
         **losses(measured),
@@ -121,24 +122,6 @@ def measured_stage(passages: Passages, stage: Stage, context: StageContext) -> M
         return measure(passages, stage.rows.loss, learned, stage.step_size, context)
     except DivergenceError:
         return None
-
-
-def keep_curves(
-    context: StageContext,
-    learnt: Learnt,
-    passages: Passages,
-    measured: Mapping[str, Measured | None],
-) -> None:
-    """What happened over the steps, for the record and its pictures."""
-    context.keep_curve("matching loss", learnt.curves["loss"])
-    context.keep_curve("step size", learnt.curves["step_size"])
-    context.keep_curve("regulariser", learnt.curves["pull"])
-    context.keep_curve("gradient norm", learnt.curves["gradient_norm"])
-    context.keep_curve("expert loss", passages.trajectories.losses.mean(0))
-    for name in ("initial", "before_projection", "as_text"):
-        found = measured[name]
-        if found is not None:
-            context.keep_curve(f"student's way, {name.replace('_', ' ')}", found.track)
 
 
 def losses(measured: Mapping[str, Measured | None]) -> Report:

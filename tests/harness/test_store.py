@@ -39,12 +39,14 @@ def test_a_distilled_set_comes_back_as_it_was(store: Store) -> None:
         used_splits=("train", "validation"),
     )
     curves = {"loss": Curve((1, 2), (0.5, 0.25))}
-    store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20), curves))
+    pictures = {"way": b"a", "other-way": b"b"}
+    store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20), curves, pictures))
     found = store.distilled("k", TASK.train)
     assert found is not None
     assert rows_digest(found.data.rows) == rows_digest(data.rows)
     assert found.cost == Cost(1.5, 10, 20)
     assert found.curves == curves
+    assert found.pictures == pictures
     assert found.data.report == {"radius": 0.5}
     assert found.data.used_splits == ("train", "validation")
     for name in ("indices", "soft_labels", "weights"):

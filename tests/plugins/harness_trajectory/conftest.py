@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import matching_world
 
+from harness_trajectory import pictures
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -20,6 +22,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn() -> Iterator[None]:
+    """A picture takes longer to draw than a toy run; one test draws it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "png_of", lambda spec: None)
+        yield
 
 
 @pytest.fixture(scope="session")

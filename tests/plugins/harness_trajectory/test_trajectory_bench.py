@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.kit.trajectory_picture import png_of
 from harness.testing_instruct import toy_instruction_task
+from harness_trajectory import pictures
 
 
 @pytest.fixture
@@ -20,8 +22,9 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_a_board_with_trajectory_less_and_random(
-    files: Path, capsys: pytest.CaptureFixture[str]
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pictures, "png_of", png_of)
     settings = {
         "task.validation": files / "validation.jsonl",
         "task.test": files / "test.jsonl",
@@ -62,3 +65,5 @@ def test_a_board_with_trajectory_less_and_random(
     assert found["distiller"]["options"]["proxy"] == "llama:tiny"
     assert len(found["curves"]["distill: matching loss"]["values"]) == 2
     assert "trajectory @ 4rows" in shown.out
+    picture = files / "results/pictures" / found["key"] / "trajectories.png"
+    assert picture.stat().st_size > 1000
