@@ -82,7 +82,7 @@ class _Search:
 
     def __init__(self, vectors: Tensor, metric: Metric) -> None:
         self._metric = metric
-        self._exact = _directions(vectors.double()) if metric == "cosine" else vectors.double()
+        self._exact = self._pointed(vectors.double())
         self._vectors = self._exact.to(torch.promote_types(vectors.dtype, torch.float32))
         self._norms = self._vectors.square().sum(1)
         count, device = len(vectors), vectors.device
@@ -92,18 +92,20 @@ class _Search:
 
     def look(self, rows: Tensor, ids: Tensor) -> None:
         """Takes the rows [b, d] of ids [b] into account."""
-        exact = _directions(rows.double()) if self._metric == "cosine" else rows.double()
-        near = exact.to(self._vectors.dtype)
+        near = self._pointed(rows.to(self._vectors.dtype))
         norms = near.square().sum(1)
         if not bool(torch.isfinite(norms).all()):
             raise HarnessError("the vocabulary's table holds NaN or infinity")
         rough = torch.addmm(norms, self._vectors, near.T, alpha=-2).add_(self._norms[:, None])
         error = self._error(norms)
-        least = rough.min(1).values.double() + error
-        self._bounds = torch.minimum(self._bounds, least)
-        candidates = (rough <= (self._bounds + error)[:, None]).nonzero()
-        for pairs in candidates.split(max(1, _BLOCK_VALUES // rows.shape[1])):
-            self._measure(exact, ids, pairs)
+        least = rough.min(1).values.double()
+        self._bounds = torch.minimum(self._bounds, least + error)
+        limit = self._bounds + error
+        near_enough = (least <= limit).nonzero().flatten()
+        owner, row = (rough[near_enough] <= limit[near_enough, None]).nonzero().unbind(1)
+        size = max(1, _BLOCK_VALUES // rows.shape[1])
+        for owners, places in zip(near_enough[owner].split(size), row.split(size), strict=True):
+            self._measure(rows[places], ids[places], owners)
 
     def distances(self) -> Tensor:
         """[n] in the metric's own unit."""
@@ -115,20 +117,21 @@ class _Search:
         lengths = self._norms.double().sqrt() + norms.max().double().sqrt()
         return 2 * (self._vectors.shape[1] + 4) * unit * lengths.square()
 
-    def _measure(self, rows: Tensor, ids: Tensor, pairs: Tensor) -> None:
-        """Squared distances of (vector, row) pairs [p, 2], exactly, and the best of them."""
-        owner, row = pairs.unbind(1)
-        found = (self._exact[owner] - rows[row]).square().sum(1)
+    def _measure(self, rows: Tensor, ids: Tensor, owner: Tensor) -> None:
+        """Squared distances, exactly, of vectors owner [p] to rows [p, d] of ids [p]."""
+        found = (self._exact[owner] - self._pointed(rows.double())).square().sum(1)
         best = self._best.scatter_reduce(0, owner, found, "amin")
         ties = found == best[owner]
         lowest = torch.where(best < self._best, torch.iinfo(torch.int64).max, self.ids)
         # A tie with an earlier block keeps that block's id, which is lower.
-        self.ids = lowest.scatter_reduce(0, owner[ties], ids[row[ties]], "amin")
+        self.ids = lowest.scatter_reduce(0, owner[ties], ids[ties], "amin")
         self._best = best
 
-
-def _directions(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=1, keepdim=True)
+    def _pointed(self, vectors: Tensor) -> Tensor:
+        """As the metric compares them: by the cosine, all of length one."""
+        if self._metric == "l2":
+            return vectors
+        return vectors / vectors.norm(dim=1, keepdim=True)
 
 
 def _check(vectors: Tensor, table: Tensor, allowed: AllowedTokens, metric: str) -> None:

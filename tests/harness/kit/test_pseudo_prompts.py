@@ -102,7 +102,7 @@ class TestMarks:
 
 class TestResponses:
     @pytest.mark.parametrize("make", [byte_tokenizer, sentence_piece_tokenizer])
-    @pytest.mark.parametrize("max_length", [1000, 40])
+    @pytest.mark.parametrize("max_length", [1000, 12])
     def test_labelled_positions_decode_to_the_response_of_every_row(
         self, make: Callable[..., PreTrainedTokenizerFast], max_length: int
     ) -> None:
