@@ -132,7 +132,7 @@ class TestPlanning:
     @pytest.mark.parametrize(
         ("settings", "pattern"),
         [
-            (["evaluator.lm-eval.num_fewshot=16"], "validation of 'toy-instructions' has 15"),
+            (["evaluator.lm-eval.num_fewshot=16"], "of validation of 'toy-instructions' has"),
             (["evaluator.lm-eval.limit=1.0"], "limit = 1.0 is no number of documents"),
             (["evaluator.lm-eval.task=./nowhere.yaml"], "no YAML file or folder"),
             (["evaluator.lm-eval.batch_size=0"], "batch_size = 0"),

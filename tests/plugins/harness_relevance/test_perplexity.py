@@ -87,7 +87,7 @@ def test_rows_without_a_loss_are_reported_and_never_chosen(
     losses = np.arange(24.0)
     losses[[0, 3]] = math.nan
     losses[23] = math.inf
-    monkeypatch.setattr(causal_proxy.CausalProxy, "losses", lambda *_: losses)
+    monkeypatch.setattr(causal_proxy.CausalProxy, "losses", lambda *_, **__: losses)
     method = Perplexity("llama", keep)  # type: ignore[arg-type]
     data = method.distill(task, Budget.parse("21rows"), context)
     assert data.indices is not None

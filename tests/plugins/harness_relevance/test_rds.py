@@ -144,9 +144,11 @@ def test_a_subtask_without_a_direction_is_left_out() -> None:
 def broken_states(pool: list[int], target: list[int]) -> Callable[..., PooledStates]:
     """States of rows that point to (1, 0), but for those named, which are not numbers."""
 
-    def states(proxy: CausalProxy, split: Split, *, max_length: int) -> PooledStates:
-        rows = len(proxy.task.split(split))
-        vectors = np.tile(np.array([1.0, 0.0], dtype=np.float32), (rows, 1))
+    def states(
+        proxy: CausalProxy, split: Split, *, max_length: int, rows: np.ndarray | None = None
+    ) -> PooledStates:
+        count = len(proxy.task.split(split)) if rows is None else len(rows)
+        vectors = np.tile(np.array([1.0, 0.0], dtype=np.float32), (count, 1))
         vectors[{"train": pool, "validation": target}[split]] = np.nan
         return PooledStates(vectors, vectors, vectors)
 
