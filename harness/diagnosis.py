@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import platform
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ def diagnose(host: PluginHost, data_dir: Path | None) -> list[Finding]:
         Finding("python", "ok", platform.python_version()),
         *(_package(name) for name in PACKAGES),
         _device(),
+        _torchvision(),
         *(Finding(f"plugin {b.name}", "broken", f"{b.reason}. {b.hint}") for b in host.broken),
         *_tasks(host, data_dir),
     ]
@@ -47,6 +49,26 @@ def _device() -> Finding:
 
     detail = f"{resolve_device('auto')}, {torch.get_num_threads()} threads"
     return Finding("device", "ok", detail)
+
+
+def _torchvision() -> Finding:
+    """Whether torchvision was made for this torch; one that was not fails when it is imported."""
+    import torch
+
+    try:
+        version = importlib.import_module("torchvision").__version__
+    except ImportError as error:
+        return Finding("torchvision", "broken", f"{error}: pip install torchvision")
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        return Finding(
+            "torchvision",
+            "broken",
+            f"{importlib.metadata.version('torchvision')} does not fit torch {torch.__version__}"
+            f" ({reason}). Install both from one place, in one command:"
+            " pip install --force-reinstall torch torchvision",
+        )
+    return Finding("torchvision", "ok", f"{version}, fits torch {torch.__version__}")
 
 
 def _tasks(host: PluginHost, data_dir: Path | None) -> list[Finding]:

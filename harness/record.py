@@ -54,12 +54,16 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class StudentRecord:
-    """The student: component, resolved variant, source and size."""
+    """The student: component, resolved variant, source and size.
+
+    multiply_adds: of one row's forward pass; 0 where they were not counted.
+    """
 
     component: ComponentRecord
     variant: str
     source: str
     parameters: int
+    multiply_adds: int = 0
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def make_record(
             variant=fitted.info.variant,
             source=fitted.info.source,
             parameters=fitted.info.parameters,
+            multiply_adds=fitted.info.multiply_adds,
         ),
         recipe=recipe,
         tuning=fitted.tuning,

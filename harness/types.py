@@ -182,12 +182,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class StudentInfo:
-    """What stands on the board for a student: the resolved variant, its source and size."""
+    """What stands on the board for a student: the resolved variant, its source and size.
+
+    multiply_adds: of one row's forward pass; 0 where they were not counted.
+    """
 
     name: str
     variant: str
     source: str
     parameters: int
+    multiply_adds: int = 0
 
 
 @dataclass(frozen=True)

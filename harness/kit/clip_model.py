@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.kit.clip_tokens import ClipTokenizer, read_tokenizer
 from harness.kit.image_augmentation import Drawn
 from harness.kit.image_rows import ImageInput, image_arrays
+from harness.kit.multiply_adds import clip_multiply_adds
 from harness.kit.text_classifier import evaluating
 from harness.types import StudentInfo
 
@@ -35,7 +36,8 @@ class ClipModel:
     """An image tower and a text tower of open_clip that end in one space.
 
     model: an `open_clip.model.CLIP`, or `CustomTextCLIP`; config: the arguments that
-    `build_clip` made it from; image: what it takes for an image.
+    `build_clip` made it from; image: what it takes for an image; info: whose parameters and
+    multiply-adds are counted here.
     training_rows: rows whose activations are kept at once while training, 0 for the whole batch.
     """
 
@@ -49,6 +51,13 @@ class ClipModel:
 
     def __post_init__(self) -> None:
         self.model.to(self.device).eval()
+        self.info = replace(
+            self.info,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            multiply_adds=clip_multiply_adds(
+                self.model, self.image.size, self.tokenizer.context_length
+            ),
+        )
 
     @property
     def width(self) -> int:

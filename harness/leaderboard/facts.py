@@ -70,7 +70,8 @@ def _task(record: Record) -> str:
 def _student(record: Record) -> str:
     student = record.student
     variant = f"variant {student.variant}, " if student.variant else ""
-    return f"{variant}{student.parameters:,} parameters, {student.source}"
+    work = f", {student.multiply_adds:,} multiply-adds a row" if student.multiply_adds else ""
+    return f"{variant}{student.parameters:,} parameters{work}, {student.source}"
 
 
 def _items(records: Sequence[Record], rows: Sequence[Row]) -> str:

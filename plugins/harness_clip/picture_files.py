@@ -96,7 +96,8 @@ def read_tars(path: Path) -> Pictures:
 
 def _samples(file: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Names of samples with their parts by ending; parts of a sample follow one another."""
-    name, parts = "", {}
+    name = ""
+    parts: dict[str, bytes] = {}
     try:
         with tarfile.open(file) as tar:
             for member in tar:

@@ -94,7 +94,7 @@ class Clip:
             name="clip",
             variant=self.configuration.name,
             source=self.fingerprint(),
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            parameters=0,
         )
         device = torch.device(context.device)
         return ClipModel(
