@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import UsageError
 
@@ -24,6 +24,8 @@ class TeacherOptions:
     teacher_steps: int = 1000
     teacher_batch_size: int = 64
     teacher_learning_rate: float = 5e-4
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
         if self.teacher_steps < 1 or self.teacher_batch_size < 2:

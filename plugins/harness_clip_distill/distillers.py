@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.context import StageContext
 from harness.kit.teacher_options import TeacherOptions
@@ -31,6 +31,8 @@ class TeacherItself(TeacherOptions):
 @dataclass(frozen=True)
 class Contrastive:
     """The student by the contrastive loss alone: what a teacher has to improve upon."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def fit(
         self, task: TaskData, student: Student, recipe: Recipe, context: StageContext

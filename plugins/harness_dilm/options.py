@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.kit.text_classifier import Pooling
@@ -66,6 +66,8 @@ class LanguageModelOptions:
     selection: Selection = "k-means"
     embedding: Pooling = "cls"
     proxy: str = ""
+
+    modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
 
     def __post_init__(self) -> None:
         at_least(1, self, "tiny_layers", "tiny_width", "tiny_heads", "lm_batch_size")

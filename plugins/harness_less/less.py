@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Less(LessOptions):
     sum_t w_t cos(Gamma_t(z), grad_t(v)), Gamma_t being the step that Adam would take with the
     row's gradient; its best subtask counts. Defaults are the published ones.
     """
+
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, best first. The target is the validation split.

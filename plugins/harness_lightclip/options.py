@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.kit.contrastive.matchers import MatcherName, new_matcher
@@ -43,6 +43,8 @@ class LightClipOptions:
     attention: Literal["bidirectional", "causal"] = "bidirectional"
     fusion: bool = True
     stages: tuple[int, ...] = ()
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
         new_matcher(

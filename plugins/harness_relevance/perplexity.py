@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Perplexity:
     proxy: str = ""
     keep: Literal["low", "middle", "high"] = "middle"
     pool: int = later_option(0)
+
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def __post_init__(self) -> None:
         require_pool(self.pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,6 +42,8 @@ class RDS:
     proxy: str = ""
     max_length: int = MAX_LENGTH
     pool: int = later_option(0)
+
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def __post_init__(self) -> None:
         require_pool(self.pool)

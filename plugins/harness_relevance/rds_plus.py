@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.budget import Budget
 from harness.components import later_option
@@ -38,6 +39,8 @@ class RDSPlus:
     proxy: str = ""
     max_length: int = MAX_LENGTH
     pool: int = later_option(0)
+
+    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
     def __post_init__(self) -> None:
         require_pool(self.pool)

@@ -23,6 +23,7 @@ _ITEMS = ("score", "prediction", "target")
 class ClassificationEvaluator:
     """Accuracy and F1 of the most probable class; ties go to the lowest label."""
 
+    modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
     needs: ClassVar[tuple[str, ...]] = ("predict",)
 
     def evaluate(

@@ -33,6 +33,18 @@ def test_students_bring_the_quickstart_of_their_modality(
     assert default_suite(host, students=students).name == name
 
 
+@pytest.mark.parametrize(
+    ("distillers", "name"),
+    [
+        (("random", "dilm"), "quickstart"),
+        (("less", "random"), "quickstart-instruct"),
+        (("tinyclip", "lightclip", "clip-kd"), "quickstart-clip"),
+    ],
+)
+def test_so_do_methods(host: PluginHost, distillers: Sequence[str], name: str) -> None:
+    assert default_suite(host, distillers=distillers).name == name
+
+
 def test_an_evaluator_alone_is_enough(host: PluginHost) -> None:
     assert default_suite(host, evaluators=["retrieval"]).name == "quickstart-clip"
 
