@@ -19,7 +19,12 @@ from harness.kit.token_projection.export import (
     read_texts,
 )
 from harness.kit.token_projection.nearest import Metric, NearestTokens, nearest_tokens
-from harness.kit.token_projection.round_trip import RoundTrip, TokenPrompts, round_trip
+from harness.kit.token_projection.round_trip import (
+    RoundTrip,
+    TokenPrompts,
+    round_trip,
+    token_drift,
+)
 
 __all__ = [
     "AllowedTokens",
@@ -34,5 +39,6 @@ __all__ = [
     "read_export",
     "read_texts",
     "round_trip",
+    "token_drift",
     "tokenizer_digest",
 ]

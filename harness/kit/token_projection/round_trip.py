@@ -62,7 +62,7 @@ class RoundTrip:
     """What decoding and encoding again makes of prompts.
 
     texts: of the prompts; ids: of the texts, encoded again; drift: [m] the share of a prompt's
-    tokens that changed, 1 - common / longer, where `common` is the length of the longest common
+    tokens that changed: 1 - common / longer, where `common` is the length of the longest common
     subsequence of both and `longer` the longer one's length.
     """
 
@@ -88,12 +88,13 @@ def round_trip(prompts: TokenPrompts, tokenizer: PreTrainedTokenizerFast) -> Rou
     encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     again = tuple(np.asarray(row, dtype=np.int64) for row in encoded)
     drift = [
-        _drift(row.tolist(), new.tolist()) for row, new in zip(prompts.ids, again, strict=True)
+        token_drift(row.tolist(), new.tolist()) for row, new in zip(prompts.ids, again, strict=True)
     ]
     return RoundTrip(tuple(texts), again, np.array(drift))
 
 
-def _drift(before: Sequence[int], after: Sequence[int]) -> float:
+def token_drift(before: Sequence[int], after: Sequence[int]) -> float:
+    """The share of a row's tokens that changed, see `RoundTrip`; 0 for two empty rows."""
     longer = max(len(before), len(after))
     return 1 - common_subsequence(before, after) / longer if longer else 0.0
 

@@ -35,7 +35,7 @@ PAIRS = [(f"Question: what colour is {what}? Answer:", f" {c}") for what, c in A
 
 def matching_loss(reached: Tensor, start: Tensor, target: Tensor) -> float:
     """Cazenavette et al. 2022, equation 2: 0 where the target is met, 1 where nothing moved."""
-    return float((reached - target).square().sum() / (start - target).square().sum())
+    return float((reached.detach() - target).square().sum() / (start - target).square().sum())
 
 
 def lora_lm(family: str, seed: int = 3) -> tuple[CausalLM, ParameterLayout, LabelledRows]:

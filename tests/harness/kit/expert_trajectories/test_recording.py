@@ -175,9 +175,10 @@ class TestReplay:
         assert json.loads((tmp_path / "experts/manifest.json").read_text())["dropout"] == "off"
         learner.model.train()
         learner.put(found.state(0, 0))
-        step = learner.gradient(found.batches[0, 0])[0]
+        batch = found.batches_between(0, 0, 1)[0]
+        step = learner.gradient(batch)[0]
         learner.model.eval()
-        assert not torch.allclose(step, learner.gradient(found.batches[0, 0])[0])
+        assert not torch.allclose(step, learner.gradient(batch)[0])
 
 
 class TestBatchesAndLosses:
@@ -202,7 +203,7 @@ class TestBatchesAndLosses:
         learner = make_learner()
         for state in range(3):
             learner.put(found.state(1, state))
-            expected = float(learner.accumulate(found.batches[1, 2 * state]))
+            expected = float(learner.accumulate(found.batches_between(1, state, state + 1)[0]))
             assert found.losses[1, 2 * state] == pytest.approx(expected)
 
     def test_experts_learn(self, record: Record) -> None:

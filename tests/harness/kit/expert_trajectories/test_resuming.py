@@ -36,8 +36,10 @@ def die_at_sync(number: int, work: Callable[[], Any]) -> bool:
         synced(descriptor)
 
     os.fsync = dying
-    work()
-    os._exit(0)
+    try:
+        work()
+    finally:
+        os._exit(0)
 
 
 def require_equal(one: ExpertTrajectories, other: ExpertTrajectories) -> None:
