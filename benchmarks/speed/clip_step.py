@@ -28,7 +28,7 @@ from harness.context import StageContext
 from harness.kit.clip_model import ClipModel, build_clip
 from harness.kit.clip_tokens import WordTokenizer
 from harness.kit.clip_training import ClipObjective, ContrastiveObjective, train_clip
-from harness.kit.contrastive.matchers import MatcherName
+from harness.kit.contrastive.kinds import MatcherName
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageInput, ImageTextRows
 from harness.randomness import seeded

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from harness.errors import UsageError
-from harness.kit.contrastive.matchers import MatcherName, new_matcher
-from harness.kit.contrastive.softening import Negatives, Rise
+from harness.kit.contrastive.kinds import MatcherName, Negatives, Rise
 
 _SHARES = ("softening", "mask_rate")
 _WEIGHTS = ("token_weight", "mlm_weight")
+_POSITIVE = ("softening_temperature", "patches_a_word", "entropy", "iterations")
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,15 @@ class LightClipOptions:
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
-        new_matcher(
-            self.matcher,
-            patches_a_word=self.patches_a_word,
-            entropy=self.entropy,
-            iterations=self.iterations,
-        )
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be positive")
         for name in _SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be in [0, 1)")
         for name in _WEIGHTS:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be 0 or more")
-        if not self.softening_temperature > 0:
-            raise UsageError(
-                f"lightclip: softening_temperature = {self.softening_temperature:g}"
-                " should be positive"
-            )
         if self.token_negatives < 0:
             raise UsageError(
                 f"lightclip: token_negatives = {self.token_negatives} should be 0 or more"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness.errors import UsageError
+from harness.kit.contrastive.kinds import MatcherName
 
-MatcherName = Literal["hungarian", "k-to-1", "max", "sinkhorn"]
 Matcher = Callable[[Tensor, Tensor], Tensor]
 """(similarity [n, p, w], words [n, w] bool) -> plan [n, p, w], non-negative, 0 at absent words."""
 

@@ -7,16 +7,13 @@ progressively; its abstract says no more. Schedule and targets here are a recons
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from harness.kit.contrastive.features import PairFeatures
+from harness.kit.contrastive.kinds import Negatives, Rise
 from harness.kit.contrastive.pair_losses import clip_loss, soft_cross_entropy_both_ways
-
-Rise = Literal["linear", "cosine", "constant"]
-Negatives = Literal["uniform", "similarity"]
 
 
 def softened_amount(step: int, steps: int, most: float, rise: Rise = "linear") -> float:

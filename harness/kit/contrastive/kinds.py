@@ -1,0 +1,9 @@
+"""Names of the choices that contrastive methods offer; importing them needs no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+MatcherName = Literal["hungarian", "k-to-1", "max", "sinkhorn"]
+Rise = Literal["linear", "cosine", "constant"]
+Negatives = Literal["uniform", "similarity"]
