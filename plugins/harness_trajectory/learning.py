@@ -78,23 +78,29 @@ class Learnt:
         found |= {"good vectors": self.good[0], "good rho": self.good[1]}
         for name, (first, second) in self.moments.items():
             found |= {f"first {name}": first, f"second {name}": second}
-        arrays = {name: tensor.cpu().numpy() for name, tensor in found.items()}
+        arrays = {name: tensor.reshape(-1).cpu().numpy() for name, tensor in found.items()}
         curves = {f"curve {name}": np.array(values) for name, values in self.curves.items()}
-        return {**arrays, **curves, "counts": np.array([self.steps, self.diverged])}
+        numbers = np.array([self.steps, self.diverged, *self.vectors.shape])
+        return {**arrays, **curves, "numbers": numbers}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Learnt:
         """What `arrays` gave."""
-        tensors = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
+        steps, diverged, *shape = arrays["numbers"].tolist()
+        shapes = {"vectors": shape, "rho": [], "neighbours": [-1]}
+
+        def tensor(name: str) -> Tensor:
+            return torch.tensor(arrays[name], device=device).reshape(shapes[name.split()[-1]])
+
         return cls(
-            vectors=tensors["vectors"],
-            rho=tensors["rho"],
-            moments={n: (tensors[f"first {n}"], tensors[f"second {n}"]) for n in _LEAVES},
-            good=(tensors["good vectors"], tensors["good rho"]),
-            neighbours=tensors["neighbours"],
+            vectors=tensor("vectors"),
+            rho=tensor("rho"),
+            moments={n: (tensor(f"first {n}"), tensor(f"second {n}")) for n in _LEAVES},
+            good=(tensor("good vectors"), tensor("good rho")),
+            neighbours=tensor("neighbours"),
             curves={name: arrays[f"curve {name}"].tolist() for name in CURVES},
-            steps=int(arrays["counts"][0]),
-            diverged=int(arrays["counts"][1]),
+            steps=steps,
+            diverged=diverged,
         )
 
 

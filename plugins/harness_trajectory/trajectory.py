@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.budget import Budget
 from harness.context import StageContext
@@ -21,6 +22,8 @@ class Trajectory(TrajectoryOptions):
     every other choice is an option here, its default ours.
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("instruction", "text-classification")
+
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """Real rows with learned prompts, or for tasks with classes learned texts, as text.
 
@@ -29,7 +32,7 @@ class Trajectory(TrajectoryOptions):
                 expert that hardly moved, or a vocabulary without an allowed token.
             DivergenceError: an expert, or the very first inner loop, left the finite numbers.
         """
-        if task.modality not in ("instruction", "text-classification"):
+        if task.modality not in self.modalities:
             raise UsageError(
                 f"trajectory learns text, and task '{task.name}' is of {task.modality}"
             )

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from matching_world import ROWS, Done, MemoryCache, instructions, make_context, run, small
+from safetensors.numpy import load_file
 
 from harness.budget import Budget
 from harness.context import StageContext
@@ -19,7 +22,7 @@ from harness.kit.trajectory import engines
 from harness.types import TaskData
 from harness_instruct.students import Llama
 from harness_trajectory import learning
-from harness_trajectory.learning import Learning
+from harness_trajectory.learning import Learning, Learnt
 from harness_trajectory.proxies import build_proxy
 
 LOSSES = (
@@ -123,6 +126,16 @@ class Altered(Llama):
 
 def forbid_all(lm: CausalLM) -> None:
     lm.tokenizer.add_special_tokens({"additional_special_tokens": list(lm.tokenizer.get_vocab())})
+
+
+def test_where_learning_stands_is_read_back_as_it_was(done: Done) -> None:
+    arrays = load_file(done.context.workdir / "learning.safetensors")
+    found = Learnt.of_arrays(arrays, torch.device("cpu"))
+    assert found.rho.shape == found.moments["rho"][0].shape == ()
+    assert found.vectors.shape == found.good[0].shape == found.moments["vectors"][1].shape
+    assert found.steps == done.method.outer_steps
+    again = found.arrays()
+    assert all(np.array_equal(array, again[name]) for name, array in arrays.items())
 
 
 def fails_from(step: int, error: Exception) -> Callable[..., Any]:
