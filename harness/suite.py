@@ -30,6 +30,8 @@ class Suite:
     variants: the variant that a bare family name stands for, such as `bert = "minilm"`.
     learning_rates: the grid that is tuned on validation, the same for every method.
     full_steps: steps of the whole-train reference row; 0 means those of the recipe.
+    settings: options of components by name; those under '' must fit some component of a run.
+    defaults: options for every component of a kind that has them, if any has.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Suite:
     learning_rates: tuple[float, ...] = (1e-4,)
     full_steps: int = 0
     settings: Settings = field(default_factory=dict)
+    defaults: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("tasks", "distillers", "students", "evaluators", "budgets"):
@@ -71,8 +74,8 @@ class Suite:
         """The settings that apply to one component: shared ones it knows, then its own."""
         of_kind = self.settings.get(kind, {})
         names = set(known)
-        shared = {k: v for k, v in of_kind.get("", {}).items() if k in names}
-        return {**shared, **of_kind.get(name, {})}
+        shared = {**self.defaults.get(kind, {}), **of_kind.get("", {})}
+        return {**{k: v for k, v in shared.items() if k in names}, **of_kind.get(name, {})}
 
     def spec_of(self, kind: Kind, text: str) -> Spec:
         """What a name stands for, with the suite's variant for a bare student family."""
@@ -143,7 +146,7 @@ def _from_document(document: Mapping[str, Any], *, default_name: str) -> Suite:
     simple = {
         f.name: f
         for f in dataclasses.fields(Suite)
-        if f.name not in {"recipe", "learning_rates", "full_steps", "settings",
+        if f.name not in {"recipe", "learning_rates", "full_steps", "settings", "defaults",
                           "distill_seeds", "fit_seeds"}
     }  # fmt: skip
     tables = ("recipe", "seeds", *CONFIGURABLE)
@@ -154,7 +157,9 @@ def _from_document(document: Mapping[str, Any], *, default_name: str) -> Suite:
             values[name] = _typed(Suite, name, document[name])
     values |= _recipe_changes(Recipe(), document.get("recipe", {}))
     values |= _seed_changes(document.get("seeds", {}))
-    values["settings"] = {k: _settings_table(k, document[k]) for k in CONFIGURABLE if k in document}
+    options = {kind: document[kind] for kind in CONFIGURABLE if kind in document}
+    values["defaults"] = {k: _shared_options(k, table) for k, table in options.items()}
+    values["settings"] = {k: _named_options(table) for k, table in options.items()}
     missing = [n for n in ("tasks", "distillers", "students", "evaluators", "budgets")
                if n not in values]  # fmt: skip
     if missing:
@@ -186,13 +191,16 @@ def _seed_changes(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _settings_table(kind: str, table: Any) -> dict[str, dict[str, Any]]:
-    """[kind.NAME] tables by name, and what stands in [kind] itself for all that have the option."""
+def _shared_options(kind: str, table: Any) -> dict[str, Any]:
+    """What stands in [kind] itself, for every component that has the option."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{kind} should be a table such as [{kind}.NAME]")
-    shared = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
-    named = {name: dict(own) for name, own in table.items() if isinstance(own, Mapping)}
-    return {**({"": shared} if shared else {}), **named}
+    return {name: value for name, value in table.items() if not isinstance(value, Mapping)}
+
+
+def _named_options(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The [kind.NAME] tables by name."""
+    return {name: dict(own) for name, own in table.items() if isinstance(own, Mapping)}
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], *, where: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
+from harness.plan import Plan
 from harness.plugins import PluginHost
 from harness.specs import Spec
 from harness.suite import load_suite, with_settings
@@ -86,6 +88,14 @@ def test_an_option_may_be_set_for_all_of_a_kind(tmp_path: Path) -> None:
     assert suite.options_for("distiller", "d", ["pool", "steps"]) == {"pool": 3, "steps": 5}
     assert suite.options_for("distiller", "other", ["pool"]) == {"pool": 3}
     assert suite.options_for("distiller", "third", ["steps"]) == {}
+    asked = with_settings(suite, ["distiller.pool=7"])
+    assert asked.options_for("distiller", "other", ["pool"]) == {"pool": "7"}
+
+
+def test_a_suites_shared_option_may_fit_no_method_of_a_run(planned: Callable[..., Plan]) -> None:
+    assert planned(defaults={"distiller": {"teacher": "words"}}).cells
+    with pytest.raises(UsageError, match="no distiller of this run has an option 'teacher'"):
+        planned("distiller.teacher=words")
 
 
 def test_a_missing_file() -> None:
