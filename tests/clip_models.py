@@ -29,13 +29,14 @@ def tiny_clip(
     text: dict[str, Any] | None = None,
 ) -> ClipModel:
     """A vision transformer of 8-pixel images and a text tower of 10 tokens; heads of width 8."""
-    tokenizer = WordTokenizer(WORDS, context_length=10)
+    context_length = (text or {}).get("context_length", 10)
+    tokenizer = WordTokenizer(WORDS, context_length=context_length)
     vision_cfg = {
         "image_size": size, "patch_size": 4, "width": width, "layers": layers, "head_width": 8,
         **(vision or {}),
     }  # fmt: skip
     text_cfg = {
-        "context_length": 10, "vocab_size": tokenizer.vocabulary_size, "width": width,
+        "context_length": context_length, "vocab_size": tokenizer.vocabulary_size, "width": width,
         "heads": width // 8, "layers": layers, **(text or {}),
     }  # fmt: skip
     config: dict[str, Any] = {
@@ -47,7 +48,8 @@ def tiny_clip(
         model = build_clip(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     info = StudentInfo("clip", "test", "random", parameters)
-    return ClipModel(model, tokenizer, ImageInput((size, size)), config, info, torch.device("cpu"))
+    image = ImageInput((vision_cfg["image_size"],) * 2)
+    return ClipModel(model, tokenizer, image, config, info, torch.device("cpu"))
 
 
 def coloured_rows(rows: int = 24, size: int = 8, seed: int = 0) -> ImageTextRows:
