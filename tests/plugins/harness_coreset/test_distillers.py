@@ -74,6 +74,8 @@ def small(name: str) -> Any:
 
 def test_all_coresets_are_registered_with_honest_flags() -> None:
     components = registered()
+    base = components.pop("base")
+    assert (base.produces, base.fixed_budget, base.reference) == ("model", "0%", True)
     assert set(components) == NAMES
     assert {n for n, c in components.items() if c.deterministic} == DETERMINISTIC
     assert {n: c.fixed_budget for n, c in components.items() if c.fixed_budget} == {"full": "100%"}
