@@ -42,7 +42,8 @@ def bench(files: Path, *students: str) -> list[str]:
         "distiller.less.target_rows": 2,
     }
     return [
-        "bench", "quickstart", "--distiller", "less", *(part for s in students for part in ("--student", s)),
+        "bench", "quickstart", "--distiller", "less",
+        *(part for s in students for part in ("--student", s)),
         "--task", f"instruct-jsonl:{files / 'validation.jsonl'}",
         "--evaluator", "multiple-choice", "--budget", "25%", "--seeds", "0", "--device", "cpu",
         "--output", str(files / "results"),
