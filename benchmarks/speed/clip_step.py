@@ -26,8 +26,10 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel, build_clip
+from harness.kit.clip_teacher import StoredTeacher
 from harness.kit.clip_tokens import WordTokenizer
-from harness.kit.clip_training import ClipObjective, ContrastiveObjective, train_clip
+from harness.kit.clip_training import ClipBatch, ClipObjective, ContrastiveObjective, train_clip
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.kinds import MatcherName
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageInput, ImageTextRows
@@ -38,7 +40,7 @@ from harness_clip_distill.kd_weights import KdWeights
 from harness_clip_distill.open_clip_objective import OpenClipObjective
 from harness_clip_distill.reinforced_objective import ReinforcedObjective
 from harness_clip_distill.reinforcement import Reinforcement
-from harness_clip_distill.teaching import LiveTeacher, StoredTeacher
+from harness_clip_distill.teaching import LiveTeacher
 from harness_lightclip.objective import LightClipObjective
 from harness_lightclip.options import LightClipOptions
 
@@ -74,11 +76,15 @@ class Scene:
         text = torch.from_numpy(teacher.encode_text(captions)).to(teacher.device)
         scale = teacher.model.logit_scale.exp()
         views = Reinforcement(image.repeat(4, 1, 1), text.repeat(2, 1, 1), scale)
-        return cls(rows, teacher, StoredTeacher(image, text, scale), views, options)
+        return cls(rows, teacher, StoredTeacher(image, text, scale, None), views, options)
 
     def objectives(self) -> dict[str, Callable[[ClipModel, StageContext], ClipObjective]]:
         """By the method's name, each made anew for a student."""
         live = LiveTeacher(self.teacher, self.rows)
+
+        def stored(batch: ClipBatch) -> ClipFeatures:
+            return self.stored.features(batch.rows)
+
         width = self.teacher.width
         captions = self.rows.captions
         light = {
@@ -89,10 +95,10 @@ class Scene:
         }
         return {
             "clip-contrastive": lambda model, context: ContrastiveObjective(),
-            "clip-distill, stored": lambda model, context: OpenClipObjective(self.stored),
+            "clip-distill, stored": lambda model, context: OpenClipObjective(stored),
             "clip-distill, live": lambda model, context: OpenClipObjective(live),
             "clip-kd, stored": lambda model, context: KdObjective(
-                KdWeights(), model, width, self.stored, context
+                KdWeights(), model, width, stored, context
             ),
             "clip-kd, live": lambda model, context: KdObjective(
                 KdWeights(), model, width, live, context

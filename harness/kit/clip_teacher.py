@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import UsageError
@@ -18,6 +19,7 @@ from harness.fingerprint import task_fingerprint
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_student import build_clip_student, train_on_task
 from harness.kit.clip_training import ContrastiveObjective
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import image_text_rows
 from harness.randomness import derive_seed
@@ -69,6 +71,42 @@ class TeacherEmbeddings:
     def bytes(self) -> int:
         """What keeping them costs."""
         return self.image.nbytes + self.text.nbytes
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """What a teacher said of the train rows as they are, on a device.
+
+    image, text: [n, d] units; scale, bias: the teacher's own.
+    """
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, embeddings: TeacherEmbeddings, device: torch.device) -> StoredTeacher:
+        """Embeddings that were computed once, the first augmentation of each row."""
+        scale, bias = (
+            None if value is None else torch.tensor(value, dtype=torch.float32, device=device)
+            for value in (embeddings.scale, embeddings.bias)
+        )
+        assert scale is not None
+        image, text = (
+            torch.from_numpy(rows).to(device) for rows in (embeddings.image[0], embeddings.text)
+        )
+        return cls(image, text, scale, bias)
+
+    def features(self, rows: np.ndarray, scale: float = 0.0) -> ClipFeatures:
+        """Of some rows, [b]; scale: instead of the teacher's own, unless 0."""
+        places = torch.from_numpy(rows).to(self.image.device)
+        return ClipFeatures(
+            image=self.image[places],
+            text=self.text[places],
+            scale=self.scale.new_tensor(scale) if scale else self.scale,
+            bias=self.bias,
+        )
 
 
 def trained_teacher(

@@ -11,12 +11,13 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
+from harness.kit.contrastive.features import ClipFeatures
+from harness.kit.contrastive.pair_losses import contrastive_loss
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageTextRows
 from harness.kit.text_classifier import evaluating
@@ -51,26 +52,6 @@ class ClipBatch:
         return torch.autocast(self.images.device.type, torch.bfloat16, enabled=enabled)
 
 
-@dataclass(frozen=True)
-class ClipFeatures:
-    """What a model makes of a batch.
-
-    image, text: [b, d] unit embeddings, at least float32; scale: exp(logit_scale), a scalar;
-    bias: a scalar, or None for models without.
-    """
-
-    image: Tensor
-    text: Tensor
-    scale: Tensor
-    bias: Tensor | None
-
-    @property
-    def logits(self) -> Tensor:
-        """[b, b] scaled cosines, a row an image, with the bias of models that have one."""
-        logits = self.scale * self.image @ self.text.T
-        return logits if self.bias is None else logits + self.bias
-
-
 class ClipObjective(Protocol):
     """What a batch's loss is.
 
@@ -102,23 +83,6 @@ class ContrastiveObjective:
 
     def after_step(self, model: ClipModel, step: int) -> None:
         del model, step
-
-
-def contrastive_loss(features: ClipFeatures, weights: Tensor | None = None) -> Tensor:
-    """Mean over both directions of sum_i w_i CE_i / sum_i w_i, the own pair being the target.
-
-    With a bias it is SigLIP's loss (Zhai et al. 2023, section 3.2), pairs weighted by their image.
-    """
-    logits = features.logits
-    shares = torch.full_like(logits[:, 0], 1 / len(logits))
-    if weights is not None:
-        shares = (weights / weights.sum()).to(logits.dtype)
-    if features.bias is not None:
-        signs = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
-        return -(functional.logsigmoid(signs * logits).sum(1) * shares).sum()
-    own = torch.arange(len(logits), device=logits.device)
-    losses = [functional.cross_entropy(z, own, reduction="none") for z in (logits, logits.T)]
-    return sum(((part * shares).sum() for part in losses), logits.new_zeros(())) / 2
 
 
 def encode_batch(model: ClipModel, batch: ClipBatch) -> ClipFeatures:

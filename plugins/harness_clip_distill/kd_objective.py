@@ -13,21 +13,17 @@ from torch.nn import functional
 
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import (
-    LARGEST_SCALE,
-    ClipBatch,
-    ClipFeatures,
-    contrastive_loss,
-    encode_batch,
-)
+from harness.kit.clip_training import LARGEST_SCALE, ClipBatch, encode_batch
 from harness.kit.contrastive.embedding_losses import (
     augmented_contrast,
     feature_distance,
     gradient_distance,
     interactive_contrast,
 )
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.hidden_patches import hide_patches
 from harness.kit.contrastive.mimicking import relational_divergence
+from harness.kit.contrastive.pair_losses import contrastive_loss
 from harness.randomness import seeded
 from harness_clip_distill.kd_weights import KdWeights
 from harness_clip_distill.teaching import Teach

@@ -15,7 +15,7 @@ from harness.kit.clip_teacher import (
     teacher_inputs,
     trained_teacher,
 )
-from harness.kit.clip_training import ClipFeatures
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.image_augmentation import Augmentation
 from harness.types import TaskData
 from harness_clip_distill.captions import VERSION, shortened_captions

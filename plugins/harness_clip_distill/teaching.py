@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel
-from harness.kit.clip_teacher import teacher_embeddings, trained_teacher
-from harness.kit.clip_training import ClipBatch, ClipFeatures
+from harness.kit.clip_teacher import StoredTeacher, teacher_embeddings, trained_teacher
+from harness.kit.clip_training import ClipBatch
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.image_rows import ImageTextRows, image_text_rows
 from harness.types import TaskData
 from harness_clip_distill.taught_options import TaughtOptions
@@ -32,22 +31,8 @@ def teaching(options: TaughtOptions, task: TaskData, context: StageContext) -> t
         model = trained_teacher(options.teacher, task, training, context)
         return LiveTeacher(model, image_text_rows(task.train, model.image, context)), model.width
     found = teacher_embeddings(options.teacher, task, training, context)
-    device = torch.device(context.device)
-    image, text = (torch.from_numpy(rows).to(device) for rows in (found.image[0], found.text))
-    return StoredTeacher(image, text, torch.tensor(found.scale, device=device)), image.shape[1]
-
-
-@dataclass(frozen=True)
-class StoredTeacher:
-    """Looks embeddings up: image, text [n, d] of all train rows; scale: the teacher's own."""
-
-    image: Tensor
-    text: Tensor
-    scale: Tensor
-
-    def __call__(self, batch: ClipBatch) -> ClipFeatures:
-        rows = torch.from_numpy(batch.rows).to(self.image.device)
-        return ClipFeatures(self.image[rows], self.text[rows], self.scale, None)
+    stored = StoredTeacher.of(found, torch.device(context.device))
+    return lambda batch: stored.features(batch.rows), stored.image.shape[1]
 
 
 class LiveTeacher:

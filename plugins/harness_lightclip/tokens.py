@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipBatch, ClipFeatures
+from harness.kit.clip_training import ClipBatch
+from harness.kit.contrastive.features import ClipFeatures
 
 
 @dataclass(frozen=True)

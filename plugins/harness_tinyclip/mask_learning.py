@@ -13,12 +13,14 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_shape import shape_of
-from harness.kit.clip_training import ClipBatch, ClipFeatures
+from harness.kit.clip_teacher import StoredTeacher
+from harness.kit.clip_training import ClipBatch
+from harness.kit.contrastive.features import ClipFeatures
 from harness_tinyclip.constraint import SizeConstraint, mask_optimizer
 from harness_tinyclip.folding import fold, masks_of_size
 from harness_tinyclip.masked_clip import MaskedClip
 from harness_tinyclip.masks import MaskLogits
-from harness_tinyclip.mimicking import MimickingObjective, TeacherPairs
+from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.sizes import ClipSize
 
@@ -38,7 +40,7 @@ class MaskObjective:
     def __init__(
         self,
         options: TinyClipOptions,
-        teacher: TeacherPairs,
+        teacher: StoredTeacher,
         model: ClipModel,
         parameters: int,
         steps: int,
@@ -96,6 +98,4 @@ def folded_model(model: ClipModel, objective: MaskObjective, parameters: int) ->
     """
     masks = masks_of_size(objective.logits, objective.size, parameters)
     folded = fold(model.model, model.config, masks)
-    left = sum(parameter.numel() for parameter in folded.model.parameters())
-    info = replace(model.info, parameters=left)
-    return replace(model, model=folded.model, config=folded.config, info=info)
+    return replace(model, model=folded.model, config=folded.config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,45 +11,11 @@ from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel
-from harness.kit.clip_teacher import TeacherEmbeddings
-from harness.kit.clip_training import ClipBatch, ClipFeatures, encode_batch
+from harness.kit.clip_teacher import StoredTeacher
+from harness.kit.clip_training import ClipBatch, encode_batch
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.mimicking import weighted_distillation
 from harness_tinyclip.options import TinyClipOptions
-
-
-@dataclass(frozen=True)
-class TeacherPairs:
-    """A teacher's embeddings of the train rows, images as they are stored.
-
-    image, text: [n, d] units on the student's device; scale, bias: the teacher's own.
-    """
-
-    image: Tensor
-    text: Tensor
-    scale: Tensor
-    bias: Tensor | None
-
-    @classmethod
-    def of(cls, stored: TeacherEmbeddings, device: torch.device) -> TeacherPairs:
-        """What was computed once, on a device."""
-        return cls(
-            image=torch.from_numpy(stored.image[0]).to(device),
-            text=torch.from_numpy(stored.text).to(device),
-            scale=torch.tensor(stored.scale, dtype=torch.float32, device=device),
-            bias=None
-            if stored.bias is None
-            else torch.tensor(stored.bias, dtype=torch.float32, device=device),
-        )
-
-    def features(self, rows: np.ndarray, scale: float = 0.0) -> ClipFeatures:
-        """Of some rows, [b]; scale: instead of the teacher's own, unless 0."""
-        places = torch.from_numpy(rows).to(self.image.device)
-        return ClipFeatures(
-            image=self.image[places],
-            text=self.text[places],
-            scale=self.scale.new_tensor(scale) if scale else self.scale,
-            bias=self.bias,
-        )
 
 
 class MimickingObjective:
@@ -60,7 +25,7 @@ class MimickingObjective:
     scale is set to it before the first step and after each one, so it is not learnt.
     """
 
-    def __init__(self, options: TinyClipOptions, teacher: TeacherPairs, model: ClipModel) -> None:
+    def __init__(self, options: TinyClipOptions, teacher: StoredTeacher, model: ClipModel) -> None:
         self._options = options
         self._teacher = teacher
         self._losses: list[Tensor] = []

@@ -51,9 +51,7 @@ class Phase:
             for name, value in arrays.items()
             if name.startswith(_CURVES)
         }
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        info = replace(like.info, parameters=parameters)
-        return cls(replace(like, model=model, config=config, info=info), curves)
+        return cls(replace(like, model=model, config=config), curves)
 
 
 def kept_phase(path: Path, like: ClipModel, train: Callable[[], Phase]) -> Phase:

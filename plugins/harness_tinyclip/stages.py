@@ -12,12 +12,13 @@ from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel, build_clip
 from harness.kit.clip_shape import shape_of, sized_config
 from harness.kit.clip_student import train_on_task
+from harness.kit.clip_teacher import StoredTeacher
 from harness.kit.image_rows import ImageTextRows
 from harness.randomness import seeded
 from harness.types import Recipe, TaskData
 from harness_tinyclip.inheritance import inherit_weights, leading
 from harness_tinyclip.mask_learning import MaskObjective, folded_model
-from harness_tinyclip.mimicking import MimickingObjective, TeacherPairs
+from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.phases import Curves, Phase, kept_phase
 from harness_tinyclip.shapes import shape_between, sizes_between
@@ -36,7 +37,7 @@ class Stages:
     options: TinyClipOptions
     student: ClipModel
     teacher: ClipModel
-    pairs: TeacherPairs
+    pairs: StoredTeacher
     rows: ImageTextRows
     task: TaskData
     recipe: Recipe

@@ -37,9 +37,9 @@ class TinyClip(TinyClipOptions):
             DivergenceError: training left the finite numbers.
         """
         from harness.kit.clip_student import build_clip_student
-        from harness.kit.clip_teacher import teacher_embeddings, trained_teacher
+        from harness.kit.clip_teacher import StoredTeacher, teacher_embeddings, trained_teacher
         from harness.kit.image_rows import image_text_rows
-        from harness_tinyclip.mimicking import TeacherPairs, join_curves
+        from harness_tinyclip.mimicking import join_curves
         from harness_tinyclip.stages import Stages
 
         model = build_clip_student(student, task, "tinyclip", context)
@@ -51,7 +51,7 @@ class TinyClip(TinyClipOptions):
             options=self,
             student=model,
             teacher=teacher,
-            pairs=TeacherPairs.of(stored, model.device),
+            pairs=StoredTeacher.of(stored, model.device),
             rows=image_text_rows(task.train, trained.image, context),
             task=task,
             recipe=recipe,

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.kit.contrastive.features import PairFeatures
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.pair_losses import paired_cross_entropy
 
 Fusion = Callable[[Tensor], Tensor]
 """[b, student width + teacher width] -> [b, any width]."""
 
 
-def feature_distance(student: PairFeatures, teacher: PairFeatures) -> Tensor:
+def feature_distance(student: ClipFeatures, teacher: ClipFeatures) -> Tensor:
     """FD: mean squared difference of image embeddings plus that of text embeddings, a scalar.
 
     The mean is over b * d numbers of unit vectors, which is why the published weight is 2000.
@@ -29,7 +29,7 @@ def feature_distance(student: PairFeatures, teacher: PairFeatures) -> Tensor:
     return image + functional.mse_loss(student.text, teacher.text.detach())
 
 
-def interactive_contrast(student: PairFeatures, teacher: PairFeatures, scale: Tensor) -> Tensor:
+def interactive_contrast(student: ClipFeatures, teacher: ClipFeatures, scale: Tensor) -> Tensor:
     """ICL: CLIP's loss between one model's images and the other's texts, mean of both, a scalar.
 
     Args:
@@ -42,7 +42,7 @@ def interactive_contrast(student: PairFeatures, teacher: PairFeatures, scale: Te
     return 0.5 * (first + functional.cross_entropy(texts, places))
 
 
-def gradient_distance(student: PairFeatures, teacher: PairFeatures) -> Tensor:
+def gradient_distance(student: ClipFeatures, teacher: ClipFeatures) -> Tensor:
     """GD: mean squared differences of the four gradients of the CLIP loss, summed, a scalar.
 
     They are those of each direction's cross-entropy by images and by texts, in closed form, each
@@ -54,7 +54,7 @@ def gradient_distance(student: PairFeatures, teacher: PairFeatures) -> Tensor:
     return torch.stack([functional.mse_loss(own, goal) for own, goal in pairs]).sum()
 
 
-def contrast_gradients(features: PairFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def contrast_gradients(features: ClipFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """[b, d] each: of image -> text by images and by texts, of text -> image by the same two.
 
     With P the softmax of the logits' rows, dL/du = s (P - I) V / b, dL/dv = s (P - I)^T U / b.
@@ -72,7 +72,7 @@ def contrast_gradients(features: PairFeatures) -> tuple[Tensor, Tensor, Tensor, 
 
 
 def augmented_contrast(
-    student: PairFeatures, teacher: PairFeatures, images: Fusion, texts: Fusion, scale: Tensor
+    student: ClipFeatures, teacher: ClipFeatures, images: Fusion, texts: Fusion, scale: Tensor
 ) -> Tensor:
     """AFD: CLIP's loss of fused embeddings, made unit vectors, a scalar. Widths may differ.
 

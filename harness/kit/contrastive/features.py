@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 from torch import Tensor
 
 
-class PairFeatures(Protocol):
-    """A batch of pairs, image i belonging to text i.
+@dataclass(frozen=True)
+class ClipFeatures:
+    """What a model makes of a batch of pairs, image i belonging to text i.
 
-    image, text: [b, d] unit embeddings; scale: scalar that multiplies cosines, exp(logit_scale);
-    logits: [b, b] scaled cosines, a row an image, with the bias of models that have one.
+    image, text: [b, d] unit embeddings, at least float32; scale: exp(logit_scale), a scalar that
+    multiplies cosines; bias: a scalar, or None for models without.
     """
 
-    @property
-    def image(self) -> Tensor: ...
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    bias: Tensor | None = None
 
     @property
-    def text(self) -> Tensor: ...
-
-    @property
-    def scale(self) -> Tensor: ...
-
-    @property
-    def logits(self) -> Tensor: ...
+    def logits(self) -> Tensor:
+        """[b, b] scaled cosines, a row an image, with the bias of models that have one."""
+        logits = self.scale * self.image @ self.text.T
+        return logits if self.bias is None else logits + self.bias

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UsageError
-from harness.kit.contrastive.features import PairFeatures
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.pair_losses import (
     clip_loss,
     paired_cross_entropy,
@@ -16,7 +16,7 @@ from harness.kit.contrastive.pair_losses import (
 )
 
 
-def affinity_mimicking(student: PairFeatures, teacher: PairFeatures) -> Tensor:
+def affinity_mimicking(student: ClipFeatures, teacher: ClipFeatures) -> Tensor:
     """Soft cross-entropy with the teacher's distributions, both ways, a scalar.
 
     TinyCLIP's affinity mimicking (Wu et al. 2023, arXiv 2309.12314, section 3.1) and open_clip's
@@ -27,7 +27,7 @@ def affinity_mimicking(student: PairFeatures, teacher: PairFeatures) -> Tensor:
 
 
 def weighted_distillation(
-    student: PairFeatures, teacher: PairFeatures, *, alpha: float = 1.0, weight: float = 1.0
+    student: ClipFeatures, teacher: ClipFeatures, *, alpha: float = 1.0, weight: float = 1.0
 ) -> Tensor:
     """weight * (alpha * affinity mimicking + (1 - alpha) * CLIP loss), a scalar.
 
@@ -37,7 +37,7 @@ def weighted_distillation(
     return weight * (alpha * soft + (1.0 - alpha) * clip_loss(student))
 
 
-def relational_divergence(student: PairFeatures, teacher: PairFeatures) -> Tensor:
+def relational_divergence(student: ClipFeatures, teacher: ClipFeatures) -> Tensor:
     """CLIP-KD's contrastive relational term: KL(teacher, student) of both directions' rows, mean.
 
     Yang et al. 2024 (arXiv 2307.12732), section 3.2. It is affinity mimicking less the teacher's
@@ -50,8 +50,8 @@ def relational_divergence(student: PairFeatures, teacher: PairFeatures) -> Tenso
 
 
 def reinforced_loss(
-    students: Sequence[PairFeatures],
-    teachers: Sequence[Sequence[PairFeatures]],
+    students: Sequence[ClipFeatures],
+    teachers: Sequence[Sequence[ClipFeatures]],
     *,
     contrastive: float,
     distillation: float,
@@ -79,7 +79,7 @@ def reinforced_loss(
     return contrastive * hard + distillation * soft
 
 
-def mimic(logits: Sequence[Tensor], teachers: Sequence[Sequence[PairFeatures]]) -> Tensor:
+def mimic(logits: Sequence[Tensor], teachers: Sequence[Sequence[ClipFeatures]]) -> Tensor:
     """The sum over captions of soft cross-entropies with an ensemble's distribution, a scalar."""
     total = logits[0].new_zeros(())
     for part, ensemble in zip(logits, teachers, strict=True):
@@ -91,7 +91,7 @@ def mimic(logits: Sequence[Tensor], teachers: Sequence[Sequence[PairFeatures]]) 
 
 
 @torch.no_grad()
-def ensemble_targets(teachers: Sequence[PairFeatures]) -> tuple[Tensor, Tensor]:
+def ensemble_targets(teachers: Sequence[ClipFeatures]) -> tuple[Tensor, Tensor]:
     """[b, b] twice: images' distributions over texts and texts' over images, rows of sum 1.
 
     Each teacher's softmax under its own scale, then the mean over teachers: a mean of logits is

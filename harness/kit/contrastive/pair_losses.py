@@ -6,32 +6,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.kit.contrastive.features import PairFeatures
+from harness.kit.contrastive.features import ClipFeatures
 
 
-def clip_loss(features: PairFeatures) -> Tensor:
+def contrastive_loss(features: ClipFeatures, weights: Tensor | None = None) -> Tensor:
+    """CLIP's loss, SigLIP's of a model with a bias, a scalar.
+
+    Args:
+        weights: [b] non-negative, of the pairs; all count alike when None.
+    """
+    loss = clip_loss if features.bias is None else siglip_loss
+    return loss(features, weights)
+
+
+def clip_loss(features: ClipFeatures, weights: Tensor | None = None) -> Tensor:
     """The mean of the cross-entropies image -> text and text -> image, a scalar.
 
     Radford et al. 2021 (arXiv 2103.00020), figure 3. A batch of one has the loss 0.
+
+    Args:
+        weights: as for `contrastive_loss`; both of a pair's entropies are weighted.
     """
-    return paired_cross_entropy(features.logits)
+    return paired_cross_entropy(features.logits, weights)
 
 
-def paired_cross_entropy(logits: Tensor) -> Tensor:
+def paired_cross_entropy(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     """CLIP's loss of logits [b, b], rows images and columns texts, whose diagonal is right."""
-    places = torch.arange(len(logits), device=logits.device)
-    rows = functional.cross_entropy(logits, places)
-    return 0.5 * (rows + functional.cross_entropy(logits.T, places))
+    own = torch.arange(len(logits), device=logits.device)
+    rows, columns = (
+        functional.cross_entropy(part, own, reduction="none") for part in (logits, logits.T)
+    )
+    return 0.5 * ((rows + columns) * _shares(logits, weights)).sum()
 
 
-def siglip_loss(features: PairFeatures) -> Tensor:
+def siglip_loss(features: ClipFeatures, weights: Tensor | None = None) -> Tensor:
     """-(1/b) sum_ij log sigmoid(y_ij logit_ij), y being 1 for pairs and -1 elsewhere, a scalar.
 
     Zhai et al. 2023 (arXiv 2303.15343), equation 1.
+
+    Args:
+        weights: as for `contrastive_loss`; a combination has the weight of its image.
     """
     logits = features.logits
     signs = 2.0 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1.0
-    return -functional.logsigmoid(signs * logits).sum() / len(logits)
+    return -(functional.logsigmoid(signs * logits).sum(1) * _shares(logits, weights)).sum()
 
 
 def soft_cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
@@ -50,3 +68,10 @@ def soft_cross_entropy_both_ways(to_text: Tensor, to_image: Tensor, logits: Tens
     """
     rows = soft_cross_entropy(to_text, logits)
     return 0.5 * (rows + soft_cross_entropy(to_image, logits.T))
+
+
+def _shares(logits: Tensor, weights: Tensor | None) -> Tensor:
+    """[b] of sum 1."""
+    if weights is None:
+        return logits.new_full((len(logits),), 1 / len(logits))
+    return (weights / weights.sum()).to(logits.dtype)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from harness.kit.contrastive.features import PairFeatures
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.kinds import Negatives, Rise
 from harness.kit.contrastive.pair_losses import clip_loss, soft_cross_entropy_both_ways
 
@@ -51,7 +51,7 @@ def softened_targets(
 
 
 def softened_clip_loss(
-    features: PairFeatures,
+    features: ClipFeatures,
     amount: float,
     negatives: Negatives = "similarity",
     temperature: float = 0.1,

@@ -18,13 +18,13 @@ from harness.kit.clip_model import ClipModel
 from harness.kit.clip_training import (
     LARGEST_SCALE,
     ClipBatch,
-    ClipFeatures,
     ContrastiveObjective,
-    contrastive_loss,
     encode_batch,
     mean_contrastive_loss,
     train_clip,
 )
+from harness.kit.contrastive.features import ClipFeatures
+from harness.kit.contrastive.pair_losses import contrastive_loss
 from harness.types import Recipe
 
 RECIPE = Recipe(steps=12, batch_size=8, learning_rate=2e-3, warmup=0.1)
@@ -32,16 +32,6 @@ RECIPE = Recipe(steps=12, batch_size=8, learning_rate=2e-3, warmup=0.1)
 
 def _context(folder: Path, seed: int = 0) -> StageContext:
     return StageContext(seed=seed, workdir=folder)
-
-
-def _features(rows: int = 6, bias: float | None = None) -> ClipFeatures:
-    generator = torch.Generator().manual_seed(0)
-    image, text = (
-        nn.functional.normalize(torch.randn(rows, 5, generator=generator, dtype=torch.float64))
-        for _ in range(2)
-    )
-    scale = torch.tensor(7.0, dtype=torch.float64)
-    return ClipFeatures(image, text, scale, None if bias is None else torch.tensor(bias).double())
 
 
 def _batch(model: ClipModel, rows: int = 9) -> ClipBatch:
@@ -74,34 +64,6 @@ class _Recording(ContrastiveObjective):
 
     def after_step(self, model: ClipModel, step: int) -> None:
         self.after.append((step, model.model.logit_scale.item()))
-
-
-def test_the_plain_loss_is_open_clips() -> None:
-    from open_clip.loss import ClipLoss
-
-    made = _features()
-    expected = ClipLoss()(made.image, made.text, made.scale)
-    assert float(contrastive_loss(made)) == pytest.approx(float(expected), rel=1e-12)
-
-
-def test_with_a_bias_the_loss_is_siglips() -> None:
-    from open_clip.loss import SigLipLoss
-
-    made = _features(bias=-3.0)
-    expected = SigLipLoss()(made.image, made.text, made.scale, made.bias)
-    assert float(contrastive_loss(made)) == pytest.approx(float(expected), rel=1e-12)
-
-
-@pytest.mark.parametrize("bias", [None, -3.0])
-def test_equal_weights_are_no_weights_and_weights_are_shares_of_rows(bias: float | None) -> None:
-    made = _features(bias=bias)
-    plain = float(contrastive_loss(made))
-    assert float(contrastive_loss(made, torch.full((6,), 2.5))) == pytest.approx(plain)
-    alone = [float(contrastive_loss(made, torch.eye(6)[i])) for i in range(6)]
-    assert np.mean(alone) == pytest.approx(plain)
-    weights = torch.tensor([1.0, 0, 0, 3.0, 0, 0])
-    expected = (alone[0] + 3 * alone[3]) / 4
-    assert float(contrastive_loss(made, weights)) == pytest.approx(expected)
 
 
 def test_training_lowers_the_loss_the_same_way_for_the_same_seed(tmp_path: Path) -> None:

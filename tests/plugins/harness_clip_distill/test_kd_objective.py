@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipFeatures, encode_batch
+from harness.kit.clip_training import encode_batch
 from harness.kit.contrastive import embedding_losses as terms
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.mimicking import relational_divergence
 from harness.kit.contrastive.pair_losses import clip_loss
 from harness.testing import toy_context

@@ -12,11 +12,11 @@ from clip_models import tiny_clip
 from harness.context import StageContext
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_student import train_on_task
+from harness.kit.clip_teacher import StoredTeacher
 from harness.kit.clip_training import ContrastiveObjective
 from harness.kit.image_rows import image_text_rows
 from harness.testing_clip import toy_image_text_task
 from harness.types import DistilledData, Recipe, TaskData
-from harness_tinyclip.mimicking import TeacherPairs
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.stages import Stages
 
@@ -74,9 +74,9 @@ def make_teacher(folder: Path, steps: int = 0) -> ClipModel:
     )
 
 
-def pairs_of(teacher: ClipModel, task: TaskData = TASK) -> TeacherPairs:
+def pairs_of(teacher: ClipModel, task: TaskData = TASK) -> StoredTeacher:
     rows = image_text_rows(task.train, teacher.image)
-    return TeacherPairs(
+    return StoredTeacher(
         image=torch.from_numpy(teacher.encode_images(rows.images)),
         text=torch.from_numpy(teacher.encode_text(rows.captions)),
         scale=teacher.model.logit_scale.detach().exp(),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.kit.clip_training import ClipFeatures
+from harness.kit.contrastive.features import ClipFeatures
 
 Loss = Callable[[ClipFeatures], Tensor]
 

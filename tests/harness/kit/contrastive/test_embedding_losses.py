@@ -10,7 +10,6 @@ from embedded_pairs import Loss, gradients_are_right, pairs
 from open_clip.loss import ClipLoss
 from torch.nn import functional
 
-from harness.kit.clip_training import ClipFeatures
 from harness.kit.contrastive.embedding_losses import (
     augmented_contrast,
     contrast_gradients,
@@ -18,6 +17,7 @@ from harness.kit.contrastive.embedding_losses import (
     gradient_distance,
     interactive_contrast,
 )
+from harness.kit.contrastive.features import ClipFeatures
 
 STUDENT, TEACHER = pairs(), pairs(seed=1, scale=20.0)
 SCALE = torch.tensor(11.0, dtype=torch.float64)

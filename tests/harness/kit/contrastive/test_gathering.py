@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from embedded_pairs import pairs
 
-from harness.kit.clip_training import ClipFeatures
+from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.gathering import gather_rows
 from harness.kit.contrastive.mimicking import weighted_distillation
 from harness.kit.contrastive.pair_losses import siglip_loss

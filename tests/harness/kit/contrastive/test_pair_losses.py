@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from embedded_pairs import Loss, gradients_are_right, pairs
 from open_clip.loss import ClipLoss, SigLipLoss
+from torch import Tensor
 
-from harness.kit.clip_training import contrastive_loss
 from harness.kit.contrastive.pair_losses import (
     clip_loss,
+    contrastive_loss,
     siglip_loss,
     soft_cross_entropy_both_ways,
 )
@@ -31,10 +33,23 @@ def test_the_siglip_loss_is_that_of_open_clip(rows: int) -> None:
     torch.testing.assert_close(siglip_loss(given), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_loop_without_a_teacher_trains_with_the_same_losses() -> None:
-    torch.testing.assert_close(contrastive_loss(pairs()), clip_loss(pairs()))
+def test_a_bias_makes_the_contrastive_loss_that_of_siglip() -> None:
     biased = replace(pairs(), bias=torch.tensor(-3.0, dtype=torch.float64))
-    torch.testing.assert_close(contrastive_loss(biased), siglip_loss(biased))
+    assert torch.equal(contrastive_loss(pairs()), clip_loss(pairs()))
+    assert torch.equal(contrastive_loss(biased), siglip_loss(biased))
+
+
+@pytest.mark.parametrize("loss", [clip_loss, siglip_loss])
+def test_equal_weights_are_no_weights_and_weights_are_shares_of_rows(
+    loss: Callable[..., Tensor],
+) -> None:
+    given = pairs(6)
+    plain = loss(given)
+    torch.testing.assert_close(loss(given, torch.full((6,), 2.5)), plain)
+    alone = torch.stack([loss(given, own) for own in torch.eye(6)])
+    torch.testing.assert_close(alone.mean(), plain)
+    weights = torch.tensor([1.0, 0, 0, 3.0, 0, 0])
+    torch.testing.assert_close(loss(given, weights), (alone[0] + 3 * alone[3]) / 4)
 
 
 @pytest.mark.parametrize("loss", [clip_loss, siglip_loss])
