@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from harness.budget import Budget
-from harness.components import later_option
 from harness.context import StageContext
 from harness.kit.causal_proxy import CausalProxy, require_instructions
-from harness.kit.row_pool import considered_rows, require_pool
+from harness.kit.row_pool import considered_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,
@@ -22,10 +21,11 @@ from harness_relevance.picking import (
     score_report,
     spread,
 )
+from harness_relevance.proxy_options import ProxyOptions
 
 
 @dataclass(frozen=True)
-class Perplexity:
+class Perplexity(ProxyOptions):
     """Pruning by perplexity (Marion et al. 2023, arXiv 2309.04564).
 
     The perplexity of a completion given its prompt under an untrained proxy is the exponential of
@@ -33,17 +33,9 @@ class Perplexity:
     texts, and keeps what lies around the median, or at either end.
 
     keep: rows of `low` or `high` perplexity, or those in the `middle` of all in their order.
-    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
 
-    proxy: str = ""
     keep: Literal["low", "middle", "high"] = "middle"
-    pool: int = later_option(0)
-
-    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
-
-    def __post_init__(self) -> None:
-        require_pool(self.pool)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, the lowest, the highest or the most middling first.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from harness.budget import Budget
-from harness.components import later_option
 from harness.context import StageContext
-from harness.errors import UsageError
-from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
-from harness.kit.row_pool import considered_rows, require_pool
+from harness.kit.causal_proxy import CausalProxy, require_instructions
+from harness.kit.row_pool import considered_rows
 from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
@@ -24,31 +21,18 @@ from harness_relevance.picking import (
     score_report,
     spread,
 )
+from harness_relevance.proxy_options import HiddenStateOptions
 from harness_relevance.target import subtask_members
 
 
 @dataclass(frozen=True)
-class RDS:
+class RDS(HiddenStateOptions):
     """Representation-based data selection, the baseline of LESS (Xia et al. 2024).
 
     A row is the last layer's hidden state at its last token, prompt and completion read by an
     untrained proxy. Its score is the cosine with the mean of a subtask's rows, each taken at
     length 1, and of several subtasks the largest.
-
-    max_length: tokens read of a row; of a longer one the prompt loses its first.
-    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
-
-    proxy: str = ""
-    max_length: int = MAX_LENGTH
-    pool: int = later_option(0)
-
-    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
-
-    def __post_init__(self) -> None:
-        require_pool(self.pool)
-        if self.max_length < 1:
-            raise UsageError(f"max_length must be positive, got {self.max_length}")
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, best first.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from harness.budget import Budget
-from harness.components import later_option
 from harness.context import StageContext
-from harness.errors import UsageError
-from harness.kit.causal_proxy import MAX_LENGTH, CausalProxy, require_instructions
-from harness.kit.row_pool import considered_rows, require_pool
+from harness.kit.causal_proxy import CausalProxy, require_instructions
+from harness.kit.row_pool import considered_rows
 from harness.kit.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
@@ -21,31 +18,18 @@ from harness_relevance.picking import (
     query_blocks,
     spread,
 )
+from harness_relevance.proxy_options import HiddenStateOptions
 
 
 @dataclass(frozen=True)
-class RDSPlus:
+class RDSPlus(HiddenStateOptions):
     """RDS+ (Ivison et al. 2025, arXiv 2503.01807).
 
     A row is the mean of the last layer's hidden states over its prompt and completion, weighted
     by position, of an untrained proxy. The target's rows, each by itself, take turns: each takes
     the pool row of largest cosine that is still free. In the published code an example whose
     favourite is gone loses its turn; here it takes the next one.
-
-    max_length: tokens read of a row; of a longer one the prompt loses its first.
-    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
     """
-
-    proxy: str = ""
-    max_length: int = MAX_LENGTH
-    pool: int = later_option(0)
-
-    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
-
-    def __post_init__(self) -> None:
-        require_pool(self.pool)
-        if self.max_length < 1:
-            raise UsageError(f"max_length must be positive, got {self.max_length}")
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, in the order they are taken.
