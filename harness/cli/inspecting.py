@@ -171,7 +171,7 @@ def _show_component(component: Component, *, json: bool) -> None:
         if dataclasses.is_dataclass(target)
         else []
     )  # fmt: skip
-    about = inspect.getdoc(target) or component.summary
+    about = "\n\n".join(_documentation(target)) or component.summary
     if json:
         print_json(
             {
@@ -193,6 +193,15 @@ def _show_component(component: Component, *, json: bool) -> None:
         table.add_row(option["option"], option["type"], str(option["default"]))
     if options:
         console.print(table)
+
+
+def _documentation(target: Any) -> list[str]:
+    """A component's own text and those of the options that it inherits."""
+    classes = [c for c in inspect.getmro(target) if c is target or dataclasses.is_dataclass(c)]
+    written = [c.__doc__ or "" for c in classes if "__doc__" in vars(c)]
+    # Of a dataclass without a text `dataclass` makes one: its name and signature.
+    signatures = tuple(f"{c.__name__}(" for c in classes)
+    return [inspect.cleandoc(text) for text in written if text and not text.startswith(signatures)]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

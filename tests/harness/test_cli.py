@@ -176,6 +176,8 @@ def test_ls_show_plugins_and_doctor(command: Command) -> None:
     shown = json.loads(command("show", "k-means", "--json").stdout)
     assert shown["kind"] == "distiller"
     assert "proxy" in {option["option"] for option in shown["options"]}
+    for inherited in ("restarts: ", "pooling: ", "proxy: "):
+        assert inherited in shown["about"]
     assert json.loads(command("show", "quickstart").stdout)["recipe"]["steps"] > 0
     loaded = json.loads(command("plugins", "--json").stdout)
     assert loaded["broken"] == []
