@@ -196,7 +196,7 @@ def distill(
         settings=settings,
     )  # fmt: skip
     alone = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
-    planned, store = _plan_of(alone, host, place)
+    planned, store = _plan_of(alone, host, place, only_distil=True)
     set_threads(threads)
     options = RunOptions(device=resolve_device(device))
     report = place.get("report", _ignore)
@@ -302,12 +302,15 @@ def exit_code(outcome: Outcome) -> int:
     return HarnessError.exit_code
 
 
-def _plan_of(suite: Suite, host: PluginHost, place: Place) -> tuple[Plan, Store]:
+def _plan_of(
+    suite: Suite, host: PluginHost, place: Place, *, only_distil: bool = False
+) -> tuple[Plan, Store]:
     from harness.sources import DataLocator
 
     locator = DataLocator.from_environment(_path(place.get("data_dir")))
     output = _path(place.get("output")) or DEFAULT_OUTPUT / suite.name
-    return build_plan(suite, host, locator, place.get("report", _ignore)), Store(output)
+    report = place.get("report", _ignore)
+    return build_plan(suite, host, locator, report, only_distil=only_distil), Store(output)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -117,8 +117,13 @@ def build_plan(
     host: PluginHost,
     locator: DataLocator,
     report: Callable[[str], None] = lambda text: None,
+    *,
+    only_distil: bool = False,
 ) -> Plan:
     """Resolves names, loads and checks tasks, and keys every cell.
+
+    Args:
+        only_distil: nothing will be scored, so rows need no student or evaluator that fits.
 
     Raises:
         UsageError: an unknown name or option, a budget a task cannot meet, or parts that do not
@@ -132,8 +137,7 @@ def build_plan(
     students = [student_choice(suite, host, text) for text in suite.students]
     evaluators = [_choice(suite, host, "evaluator", text) for text in suite.evaluators]
     cells = tuple(_cells(suite, host, tasks, distillers, students, evaluators))
-    if suite.references or any(cell.makes_model for cell in cells):
-        # Rows that are distilled on their own need no student that fits.
+    if not only_distil or any(cell.makes_model for cell in cells):
         check_compatible(cells)
     plan = Plan(suite, host, cells)
     host.gather("harness_plan", report, let_through=(HarnessError,), plan=plan)

@@ -97,8 +97,9 @@ class Augmentation:
         area = self.smallest_crop + (1 - self.smallest_crop) * uniform[:, 0]
         spread = math.log(_LARGEST_RATIO) if self.smallest_crop < 1 else 0.0
         root = ((2 * uniform[:, 1] - 1) * spread / 2).exp()
-        width = (area.sqrt() * root).clamp(max=1)
-        height = (area / width).clamp(max=1)
+        # Of a width below its area, the height would have to be above 1.
+        width = torch.clamp(area.sqrt() * root, min=area, max=torch.ones_like(area))
+        height = area / width
         x = width / 2 + (1 - width) * uniform[:, 2]
         y = height / 2 + (1 - height) * uniform[:, 3]
         factors = 1 + self.colour * (2 * uniform[:, 5:8] - 1)

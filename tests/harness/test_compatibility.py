@@ -101,7 +101,7 @@ def test_a_student_that_declares_nothing_is_planned(
         (
             "llama:tiny",
             "classification",
-            "evaluator 'classification' needs a student with 'predict', and",
+            "evaluator 'classification' is for tasks of text-classification, and",
         ),
         ("bert:tiny", "lm-eval", "student 'bert:tiny' is for tasks of text-classification, and"),
     ],

@@ -50,7 +50,7 @@ def test_losses_are_those_of_each_row_alone(task: TaskData, context: StageContex
     losses = plain_losses(task, context)
     order = np.argsort(losses, kind="stable").tolist()
     for keep, expected in (("low", order[:5]), ("high", order[::-1][:5])):
-        data = Perplexity("llama", keep).distill(  # type: ignore[arg-type]
+        data = Perplexity("llama", keep=keep).distill(  # type: ignore[arg-type]
             task, Budget.parse("5rows"), context
         )
         assert data.indices is not None
@@ -88,7 +88,7 @@ def test_rows_without_a_loss_are_reported_and_never_chosen(
     losses[[0, 3]] = math.nan
     losses[23] = math.inf
     monkeypatch.setattr(causal_proxy.CausalProxy, "losses", lambda *_, **__: losses)
-    method = Perplexity("llama", keep)  # type: ignore[arg-type]
+    method = Perplexity("llama", keep=keep)  # type: ignore[arg-type]
     data = method.distill(task, Budget.parse("21rows"), context)
     assert data.indices is not None
     assert sorted(data.indices.tolist()) == [n for n in range(23) if n not in (0, 3)]
@@ -101,7 +101,7 @@ def test_losses_are_computed_once(
     task: TaskData, make_context: Callable[[int], StageContext], computed: list[str]
 ) -> None:
     for seed, keep in enumerate(("low", "middle", "high")):
-        Perplexity("llama", keep).distill(  # type: ignore[arg-type]
+        Perplexity("llama", keep=keep).distill(  # type: ignore[arg-type]
             task, Budget.parse("25%"), make_context(seed)
         )
     assert computed == ["causal-losses"]
