@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from harness.components import resolve
+from harness.context import Progress
 from harness.device import resolve_device
 from harness.errors import HarnessError, MissingDependencyError
 from harness.plugins import PluginHost
+from harness.progress import SilentProgress
 from harness.provenance import PACKAGES
 
 
@@ -25,15 +27,17 @@ class Finding:
     detail: str
 
 
-def diagnose(host: PluginHost, data_dir: Path | None) -> list[Finding]:
-    """Runs every check; none of them reaches the network."""
+def diagnose(
+    host: PluginHost, data_dir: Path | None, progress: Progress | None = None
+) -> list[Finding]:
+    """Runs every check; none of them reaches the network. Tasks are loaded, which takes a while."""
     return [
         Finding("python", "ok", platform.python_version()),
         *(_package(name) for name in PACKAGES),
         _device(),
         _torchvision(),
         *(Finding(f"plugin {b.name}", "broken", f"{b.reason}. {b.hint}") for b in host.broken),
-        *_tasks(host, data_dir),
+        *_tasks(host, data_dir, progress or SilentProgress()),
     ]
 
 
@@ -71,14 +75,13 @@ def _torchvision() -> Finding:
     return Finding("torchvision", "ok", f"{version}, fits torch {torch.__version__}")
 
 
-def _tasks(host: PluginHost, data_dir: Path | None) -> list[Finding]:
+def _tasks(host: PluginHost, data_dir: Path | None, progress: Progress) -> list[Finding]:
     from harness.sources import DataLocator
 
     locator = DataLocator.from_environment(data_dir).without_hub()
     findings = []
-    for component in host.registry.of("task").values():
-        if component.argument:
-            continue
+    named = [task for task in host.registry.of("task").values() if not task.argument]
+    for component in progress.track(named, "tasks"):
         try:
             data = resolve(component, "", {}).instance.load(locator)
         except MissingDependencyError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.console import data_console, print_json
+from harness.cli.console import data_console, print_json, shown_progress
 from harness.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def doctor(
 
     from harness.diagnosis import diagnose
 
-    findings = diagnose(_host(None), data_dir)
+    with shown_progress() as progress:
+        findings = diagnose(_host(None), data_dir, progress)
     if json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:

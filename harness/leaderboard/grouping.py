@@ -232,13 +232,25 @@ def _configuration(distiller: ComponentRecord) -> Configuration:
 
 
 def _configuration_labels(labels: Mapping[Configuration, str]) -> dict[Configuration, str]:
-    """The label of each configuration, with the settings that tell apart those that share one."""
+    """The label of each configuration, with the settings that tell apart those that share one.
+
+    A setting that most of them have is left out, so that a method and its ablations are named by
+    what each ablation changes.
+    """
     shown = {}
     for configuration, label in labels.items():
         rivals = [dict(other) for other, name in labels.items() if name == label]
         own = dict(configuration)
         names = sorted({name for rival in rivals for name in rival})
-        apart = [name for name in names if len({rival.get(name) for rival in rivals}) > 1]
-        settings = ", ".join(f"{name}={own[name]}" for name in apart if name in own)
+        usual = {name: _most_common([rival.get(name) for rival in rivals]) for name in names}
+        settings = ", ".join(
+            f"{name}={own[name]}" for name in names if name in own and own[name] != usual[name]
+        )
         shown[configuration] = f"{label} [{settings}]" if settings else label
     return shown
+
+
+def _most_common(values: Sequence[str | None]) -> str | None:
+    """The value that more have than any other; None where there is no such or some have none."""
+    (first, most), *others = Counter(values).most_common(2)
+    return first if None not in values and (not others or most > others[0][1]) else None

@@ -22,7 +22,7 @@ def _finding(monkeypatch: pytest.MonkeyPatch, outcome: object) -> tuple[str, str
         return outcome
 
     monkeypatch.setattr(importlib, "import_module", pretend)
-    monkeypatch.setattr("harness.diagnosis._tasks", lambda host, data_dir: [])
+    monkeypatch.setattr("harness.diagnosis._tasks", lambda *arguments: [])
     host = SimpleNamespace(broken=[])
     findings = diagnose(host, None)  # type: ignore[arg-type]
     found = next(f for f in findings if f.check == "torchvision")

@@ -307,6 +307,23 @@ class TestConfigurations:
             "dilm [lm_weight=0.5] @ 10/class",
         ]
 
+    def test_ablations_of_a_method_are_named_by_what_each_changes(self, make_record: Any) -> None:
+        whole = {"lm_weight": 0.5, "softening": 0.2}
+        changed = [{}, {"lm_weight": 0.0}, {"softening": 0.0}, {"softening": 0.0, "pool": 400}]
+        board = board_of(
+            *(make_record.seeds("dilm", DILM, options={**whole, **one}) for one in changed[:3]),
+        )
+        assert set(rows_of(board)) == {
+            "dilm @ 10/class",
+            "dilm [lm_weight=0.0] @ 10/class",
+            "dilm [softening=0.0] @ 10/class",
+        }
+        more = board_of(
+            *(make_record.seeds("dilm", DILM, options={**whole, **one}) for one in changed)
+        )
+        assert len(rows_of(more)) == 4
+        assert "dilm [pool=400, softening=0.0] @ 10/class" in rows_of(more)
+
     def test_another_version_of_a_method_is_another_row(self, make_record: Any) -> None:
         newer = [
             replace(record, key=f"new-{record.key}", distiller=replace(record.distiller, version=v))
