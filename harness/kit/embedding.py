@@ -1,4 +1,4 @@
-"""Vectors of a task's rows, by an untrained encoder or TF-IDF, computed once and shared."""
+"""Vectors of a task's rows, by an encoder or TF-IDF, computed once and shared."""
 
 from __future__ import annotations
 
@@ -45,17 +45,21 @@ def embed_rows(
 
     Args:
         encoder: `tfidf`, or the spec of a student that can `build` a text classifier, for an
-            instruction task a language model; it is used as built, before any training.
-        pooling: how the encoder's last layer becomes one vector; without meaning for `tfidf`.
-            `cls` is a language model's last token; it has no `head`.
+            instruction task a language model; it is used as built, before any training. For images
+            with captions it is a CLIP, whose image tower is used; one without weights of its own
+            is trained first, as a teacher is by default.
+        pooling: how the encoder's last layer becomes one vector; without meaning for `tfidf` and
+            for images. `cls` is a language model's last token; it has no `head`.
         rows: positions in the split, all of it by default.
 
     Raises:
-        UsageError: no encoder, or one that does not embed text.
+        UsageError: no encoder, one that does not embed such rows, or images outside of train.
         HarnessError: a vector is not finite.
     """
     if encoder != TFIDF and task.modality == "instruction":
         return _instruction_vectors(task, split, encoder, pooling, context, rows)
+    if encoder != TFIDF and task.modality == "image-text":
+        return _image_vectors(task, split, encoder, context, rows)
     chosen = task.split(split)
     if rows is not None:
         chosen = chosen.select(np.asarray(rows, dtype=np.int64))
@@ -168,6 +172,21 @@ def _instruction_vectors(
     vectors = states.mean if pooling == "mean" else states.last
     _require_finite(vectors, encoder)
     return vectors
+
+
+def _image_vectors(
+    task: TaskData,
+    split: Split,
+    encoder: str,
+    context: StageContext,
+    rows: Sequence[int] | np.ndarray | None,
+) -> np.ndarray:
+    from harness.kit.clip_teacher import TeacherTraining, teacher_embeddings
+
+    if split != "train":
+        raise UsageError(f"images of '{split}' are not embedded, only those of train")
+    vectors = teacher_embeddings(encoder, task, TeacherTraining(), context).image[0]
+    return vectors if rows is None else vectors[np.asarray(rows, dtype=np.int64)]
 
 
 def _joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:

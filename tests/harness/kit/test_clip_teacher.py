@@ -11,16 +11,19 @@ import pytest
 import torch
 
 from clip_models import tiny_clip
+from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_teacher import TeacherTraining, teacher_embeddings, trained_teacher
 from harness.kit.clip_training import ClipBatch, ContrastiveObjective, train_clip
+from harness.kit.embedding import embed_rows
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import image_text_rows
 from harness.store import Store, StoredArrays
 from harness.testing_clip import toy_image_text_task
 from harness.types import Recipe, TaskData
+from harness_coreset.k_means import KMeans
 
 TASK = toy_image_text_task(24)
 TRAINING = TeacherTraining(steps=4, batch_size=8, learning_rate=1e-2)
@@ -167,3 +170,19 @@ def test_what_cannot_be_a_teacher_is_refused(context: StageContext) -> None:
         trained_teacher("", TASK, TRAINING, context)
     with pytest.raises(UsageError, match="count"):
         teacher_embeddings("t", TASK, TRAINING, context, augmentation=Augmentation(0))
+
+
+def test_rows_are_embedded_by_a_proxy_as_a_teacher_embeds_them(context: StageContext) -> None:
+    live = trained_teacher("known", TASK, TeacherTraining(), context)
+    expected = live.encode_images(image_text_rows(TASK.train, live.image).images)
+    np.testing.assert_allclose(embed_rows(TASK, "train", "known", "mean", context), expected)
+    some = embed_rows(TASK, "train", "known", "cls", context, rows=[7, 3])
+    np.testing.assert_allclose(some, expected[[7, 3]])
+    with pytest.raises(UsageError, match="images of 'validation' are not embedded"):
+        embed_rows(TASK, "validation", "known", "mean", context)
+
+
+def test_coresets_choose_images(context: StageContext) -> None:
+    chosen = KMeans(proxy="known").distill(TASK.sealed(), Budget.parse("2/class"), context)
+    labels = np.asarray(chosen.rows["label"])
+    assert np.bincount(labels).tolist() == [2, 2, 2]
