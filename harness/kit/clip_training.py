@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from harness.context import StageContext
 from harness.errors import UsageError
@@ -20,6 +19,7 @@ from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.pair_losses import contrastive_loss
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageTextRows
+from harness.kit.row_parts import in_parts
 from harness.kit.text_classifier import evaluating
 from harness.kit.training import Validation, train_model, weighted_rows
 from harness.types import Recipe
@@ -89,16 +89,14 @@ def encode_batch(model: ClipModel, batch: ClipBatch) -> ClipFeatures:
     """The embeddings of a batch with graph, in the recipe's precision.
 
     With `model.training_rows` the activations of only so many rows are kept at once: the rest is
-    computed again in the backward pass, as in GradCache (Gao et al. 2021). Since the loss and the
-    temperature stay outside, every gradient is that of the large batch.
+    computed again in the backward pass. Since the loss and the temperature stay outside, every
+    gradient is that of the large batch.
     """
-    core = model.model
-    return ClipFeatures(
-        image=_in_parts(model, batch, model.image_features, batch.images),
-        text=_in_parts(model, batch, model.text_features, batch.tokens),
-        scale=core.logit_scale.exp(),
-        bias=core.logit_bias,
-    )
+    core, size = model.model, model.training_rows
+    with batch.autocast():
+        (image,) = in_parts(lambda part: (model.image_features(part),), size, batch.images)
+        (text,) = in_parts(lambda part: (model.text_features(part),), size, batch.tokens)
+    return ClipFeatures(image, text, core.logit_scale.exp(), core.logit_bias)
 
 
 def train_clip(
@@ -233,15 +231,6 @@ class _Together(nn.Module):
         self.objective = nn.ParameterList(objective.parameters())
 
 
-def _in_parts(model: ClipModel, batch: ClipBatch, encode: _Encode, inputs: Tensor) -> Tensor:
-    with batch.autocast():
-        size = model.training_rows
-        if size <= 0 or size >= len(inputs) or not torch.is_grad_enabled():
-            return encode(inputs)
-        parts = [checkpoint(encode, part, use_reentrant=False) for part in inputs.split(size)]
-    return torch.cat(parts)
-
-
 def _occurrence(rows: np.ndarray) -> np.ndarray:
     """[b] how often each value stood before in the array."""
     order = np.argsort(rows, kind="stable")
@@ -251,7 +240,3 @@ def _occurrence(rows: np.ndarray) -> np.ndarray:
     before = np.empty(len(rows), dtype=np.int64)
     before[order] = np.arange(len(rows)) - np.repeat(starts, counts)
     return before
-
-
-class _Encode(Protocol):
-    def __call__(self, inputs: Tensor, /) -> Tensor: ...

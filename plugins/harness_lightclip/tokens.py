@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_training import ClipBatch
 from harness.kit.contrastive.features import ClipFeatures
+from harness.kit.row_parts import in_parts
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ def encode_tokens(model: ClipModel, batch: ClipBatch) -> TokenFeatures:
     """
     core: Any = model.model
     with batch.autocast():
-        image, patches = _in_parts(_Images(model), batch.images, model.training_rows)
-        text, words = _in_parts(_Texts(model), batch.tokens, model.training_rows)
+        image, patches = in_parts(_Images(model), model.training_rows, batch.images)
+        text, words = in_parts(_Texts(model), model.training_rows, batch.tokens)
     pairs = ClipFeatures(image, text, core.logit_scale.exp(), core.logit_bias)
     return TokenFeatures(pairs, patches, words)
 
@@ -82,16 +81,6 @@ class _Texts:
             return self.model.text_features(tokens), caught[0]
         finally:
             hook.remove()
-
-
-def _in_parts(
-    encode: Callable[[Tensor], tuple[Tensor, Tensor]], inputs: Tensor, size: int
-) -> tuple[Tensor, Tensor]:
-    if size <= 0 or size >= len(inputs):
-        return encode(inputs)
-    parts = [checkpoint(encode, part, use_reentrant=False) for part in inputs.split(size)]
-    pooled, tokens = zip(*parts, strict=True)
-    return torch.cat(pooled), torch.cat(tokens)
 
 
 def _unit(rows: Tensor) -> Tensor:

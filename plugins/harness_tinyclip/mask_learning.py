@@ -16,6 +16,7 @@ from harness.kit.clip_shape import shape_of
 from harness.kit.clip_teacher import StoredTeacher
 from harness.kit.clip_training import ClipBatch
 from harness.kit.contrastive.features import ClipFeatures
+from harness.kit.row_parts import in_parts
 from harness_tinyclip.constraint import SizeConstraint, mask_optimizer
 from harness_tinyclip.folding import fold, masks_of_size
 from harness_tinyclip.masked_clip import MaskedClip
@@ -71,7 +72,12 @@ class MaskObjective:
         del steps
         masks = self.logits.sampled(self._generator)
         with batch.autocast():
-            image, text = self._masked(batch.images, batch.tokens, masks)
+            image, text = in_parts(
+                lambda images, tokens: self._masked(images, tokens, masks),
+                model.training_rows,
+                batch.images,
+                batch.tokens,
+            )
         student = ClipFeatures(
             image.float(), text.float(), model.model.logit_scale.exp(), model.model.logit_bias
         )

@@ -92,7 +92,7 @@ class Stages:
         sizes = sizes_between(whole.total(), self.student.info.parameters, len(steps))
         model = replace(
             self.teacher, model=deepcopy(self.teacher.model).requires_grad_(True),
-            info=self.student.info,
+            info=self.student.info, training_rows=self.student.training_rows,
         )  # fmt: skip
         for stage, (count, size) in enumerate(zip(steps, sizes, strict=True)):
             before = min(count - 1, max(1, round(self.options.mask_share * count)))
