@@ -17,7 +17,7 @@ from harness.errors import (
     did_you_mean,
 )
 
-Produces = Literal["selection", "synthesis", "model"]
+Produces = Literal["selection", "synthesis", "arrays", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
 _LATER = "later"
 
@@ -72,7 +72,8 @@ class Component:
 class DistillerComponent(Component):
     """A distiller's entry; the flags let the plan share and bound its work.
 
-    produces: `selection` of train rows, `synthesis` of new ones, or a trained `model`.
+    produces: `selection` of train rows, `synthesis` of new ones, rows with `arrays` that it trains
+    a student on itself, or a trained `model`.
     deterministic: the seed changes nothing, so one set serves all distilling seeds.
     fixed_budget: what it always returns, whatever the suite's budgets (`100%` for `full`). A
     model distiller trains on the whole train split unless it says otherwise.

@@ -108,6 +108,7 @@ def check_distilled(
             expected="rows that sum to 1",
             got=f"sums from {sums.min():.4g} to {sums.max():.4g}",
         )
+    _check_own_arrays(border, component, data)
     if data.weights is not None:
         _check_array(border, data.weights, (n,), field="weights")
         border.require(
@@ -322,6 +323,23 @@ def _check_selection(
     border.require(
         same, field="rows", expected="the train rows at indices", got="other rows (not a selection)"
     )
+
+
+def _check_own_arrays(border: _Border, component: DistillerComponent, data: DistilledData) -> None:
+    import numpy as np
+
+    expects = component.produces == "arrays"
+    border.require(
+        bool(data.arrays) == expects,
+        field="arrays",
+        expected="arrays, since it trains the student itself" if expects else "none",
+        got=", ".join(data.arrays) or "none",
+    )
+    for name, values in data.arrays.items():
+        border.require(
+            bool(np.isfinite(values).all()), field=f"arrays {name}", expected="finite numbers",
+            got=f"{int((~np.isfinite(values)).sum())} that are not",
+        )  # fmt: skip
 
 
 def _check_array(

@@ -23,9 +23,11 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
     """Writes `data.jsonl`, `data.parquet` and `README.md` into a new folder.
 
     Soft labels and weights become the columns `soft_label` and `weight`; a selection keeps its
-    positions in the train split as `train_index`. Images stand in the Parquet file alone.
+    positions in the train split as `train_index`. Images stand in the Parquet file alone, arrays
+    of the method's own in `arrays.safetensors`.
     """
     import pyarrow.parquet
+    from safetensors.numpy import save_file
 
     rows = _all_columns(distilled)
     with atomic_folder(folder) as partial:
@@ -33,6 +35,8 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
         with (partial / "data.jsonl").open("w", encoding="utf-8") as file:
             for row in rows.remove_columns(list(image_columns(rows))):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if distilled.data.arrays:
+            save_file(dict(distilled.data.arrays), partial / "arrays.safetensors")
         (partial / "README.md").write_text(card(cell, distilled), encoding="utf-8")
 
 

@@ -76,7 +76,8 @@ def harness_register_tasks(register: Register) -> None:
 def harness_register_distillers(register: RegisterDistiller) -> None:
     """Offers distillers: classes with `distill(task, budget, context) -> DistilledData`.
 
-    Those that make models have `fit(task, student, recipe, context) -> Trained` instead.
+    Those that make models have `fit(task, student, recipe, context) -> Trained` instead; those
+    whose sets hold arrays of their own have `train(task, student, data, recipe, context)` besides.
     """
 
 

@@ -147,7 +147,7 @@ def _cut(text: str) -> str:
 
 
 def distilled_bytes(distilled: Distilled) -> int:
-    """Bytes that training on a set needs: values, and soft labels and weights if any.
+    """Bytes that training on a set needs: values, and soft labels, weights and other arrays.
 
     A text counts its UTF-8 bytes, a number its width and an image its file, so that the size does
     not depend on how a table happens to lie in memory.
@@ -155,7 +155,7 @@ def distilled_bytes(distilled: Distilled) -> int:
     data = distilled.data
     images = image_columns(data.rows)
     table = data.rows.remove_columns(list(images)).with_format("arrow")[:]
-    arrays = (data.soft_labels, data.weights)
+    arrays = (data.soft_labels, data.weights, *data.arrays.values())
     columns = sum(_column_bytes(table.column(name)) for name in table.column_names)
     columns += sum(len(content) for name in images for content in image_bytes(data.rows, name))
     return columns + sum(array.nbytes for array in arrays if array is not None)
@@ -177,7 +177,8 @@ def distilled_content(distilled: Distilled) -> str:
         "soft_labels": None if data.soft_labels is None else data.soft_labels.tolist(),
         "weights": None if data.weights is None else data.weights.tolist(),
     }
-    return digest({"rows": rows_digest(data.rows), **arrays})
+    own = {f"arrays {name}": digest(array.tolist()) for name, array in data.arrays.items()}
+    return digest({"rows": rows_digest(data.rows), **arrays, **own})
 
 
 def _task_record(cell: Cell) -> TaskRecord:

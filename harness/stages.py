@@ -136,14 +136,18 @@ class Stages:
     def _train(
         self, cell: Cell, distilled: Distilled, recipe: Recipe, context: StageContext
     ) -> Any:
-        """The student trained by itself on a distilled set, or by a model distiller."""
+        """The student trained by itself on a distilled set, or by a distiller that says how."""
         task = cell.task.data.sealed()
-        student = cell.student.instance
+        student, distiller = cell.student.instance, cell.distiller.instance
         component = _distiller_of(cell)
         with seeded(context.seed):
-            if not cell.makes_model:
-                return student.fit(task, distilled.data, recipe, context)
-            trained = cell.distiller.instance.fit(task, student, recipe, context)
+            match component.produces:
+                case "model":
+                    trained = distiller.fit(task, student, recipe, context)
+                case "arrays":
+                    trained = distiller.train(task, student, distilled.data, recipe, context)
+                case _:
+                    return student.fit(task, distilled.data, recipe, context)
         check_trained(component, trained)
         return trained
 

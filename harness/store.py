@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from harness.results import Failure
 
 
+_OWN_ARRAYS = "own.safetensors"
+
+
 @dataclass(frozen=True)
 class Distilled:
     """A stored distilled set, with its bill and what was drawn on the way."""
@@ -251,6 +254,8 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
         if (value := getattr(data, name)) is not None
     }
     (folder / "arrays.safetensors").write_bytes(save(arrays))
+    if data.arrays:
+        (folder / _OWN_ARRAYS).write_bytes(save(dict(data.arrays)))
     meta = {
         "report": dict(data.report),
         "used_splits": list(data.used_splits),
@@ -280,6 +285,8 @@ def _read_distilled(folder: Path, train: Dataset) -> Distilled:
         used_splits=tuple(meta["used_splits"]),
     )
     data = replace(data, **load_file(folder / "arrays.safetensors"))
+    if (folder / _OWN_ARRAYS).exists():
+        data = replace(data, arrays=load_file(folder / _OWN_ARRAYS))
     images = image_columns(train)
     if data.indices is not None and images:
         columns = [

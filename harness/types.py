@@ -132,6 +132,8 @@ class DistilledData:
     weights: [n] non-negative sample weights; None means equal.
     report: finite numbers and short strings that the method says about itself.
     used_splits: the splits the method looked at; `test` is refused.
+    arrays: what the rows do not say and only the method that made them can train a student on,
+    such as embeddings whose nearest texts the rows are; they count towards the set's bytes.
     """
 
     rows: Dataset
@@ -140,6 +142,7 @@ class DistilledData:
     weights: np.ndarray | None = None
     report: Mapping[str, float | int | str] = field(default_factory=dict)
     used_splits: tuple[Split, ...] = ("train",)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def select(

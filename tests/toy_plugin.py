@@ -131,6 +131,29 @@ class Taught:
 
 
 @dataclass(frozen=True)
+class Hidden(First):
+    """The first rows for the eye, and all rows, by number, in an array that it trains on itself.
+
+    how: `well`, or what is wrong with the array.
+    """
+
+    how: str = "well"
+
+    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
+        shown = super().distill(task, budget, context)
+        rows = np.arange(len(task.train), dtype=np.float32)
+        arrays = {"well": {"rows": rows}, "nothing": {}, "nan": {"rows": rows * np.nan}}[self.how]
+        return replace(shown, arrays=arrays)
+
+    def train(
+        self, task: TaskData, student: Any, data: DistilledData, recipe: Recipe,
+        context: StageContext,
+    ) -> Any:  # fmt: skip
+        rows = DistilledData.select(task, data.arrays["rows"].astype(np.int64))
+        return student.fit(task, rows, recipe, context)
+
+
+@dataclass(frozen=True)
 class DyingStudent(WordCounts):
     """`WordCounts` that kills its process once, in `fit` or in `predict`."""
 
@@ -182,6 +205,7 @@ def harness_register_distillers(register: Any) -> None:
     register("everything", Everything, summary="all rows", produces="selection",
              deterministic=True, fixed_budget="100%")  # fmt: skip
     register("taught", Taught, summary="all rows, with help", produces="model", argument="how")
+    register("hidden", Hidden, summary="all rows behind some", produces="arrays", argument="how")
     register("nothing", Taught, summary="no row", produces="model", fixed_budget="0%",
              reference=True)  # fmt: skip
     register("misbehaving", Misbehaving, summary="a bad guest", produces="synthesis",
