@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.context import StageContext
     from harness.kit.causal_lm import CausalLM
+    from harness.kit.labelled_rows import LabelledRows
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,23 @@ class CausalStudent(ABC):
         Raises:
             UsageError: a completion alone is longer than that.
         """
+        lm = self.build(task, context)
+        encoded = lm.encode(data.rows, recipe.max_length, context)
+        return self.fit_encoded(lm, encoded, task, data, recipe, context)
+
+    def fit_encoded(
+        self,
+        lm: CausalLM,
+        encoded: LabelledRows,
+        task: TaskData,
+        data: DistilledData,
+        recipe: Recipe,
+        context: StageContext,
+    ) -> CausalLM:
+        """The rest of `fit`, for a built model and the tokens of the distilled rows."""
         from harness.kit.causal_lm_training import train_causal_lm
         from harness.kit.lora import add_lora, merge_lora
 
-        lm = self.build(task, context)
-        encoded = lm.encode(data.rows, recipe.max_length, context)
         weights = np.ones(len(data.rows)) if data.weights is None else data.weights
         validation = _validation(lm, task, recipe) if recipe.checkpoint == "validation" else None
         if self.adapts:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from harness.context import StageContext
+    from harness.kit.batching import EncodedRows
     from harness.kit.text_classifier import TextClassifier
 
 DEFAULT_LENGTH = 128
@@ -68,12 +69,25 @@ class TransformerStudent(ABC):
         self, task: TaskData, data: DistilledData, recipe: Recipe, context: StageContext
     ) -> TextClassifier:
         """A fresh classifier trained on the distilled rows, their soft labels and weights."""
+        classifier = self.build(task, context, max_length=recipe.max_length)
+        encoded = classifier.encode(data.rows, context)
+        return self.fit_encoded(classifier, encoded, task, data, recipe, context)
+
+    def fit_encoded(
+        self,
+        classifier: TextClassifier,
+        encoded: EncodedRows,
+        task: TaskData,
+        data: DistilledData,
+        recipe: Recipe,
+        context: StageContext,
+    ) -> TextClassifier:
+        """The rest of `fit`, for a built classifier and the tokens of the distilled rows."""
         from harness.kit.training import train_classifier
 
-        classifier = self.build(task, context, max_length=recipe.max_length)
         train_classifier(
             classifier,
-            classifier.encode(data.rows, context),
+            encoded,
             target_probabilities(data, len(task.label_names)),
             np.ones(len(data.rows)) if data.weights is None else data.weights,
             recipe,

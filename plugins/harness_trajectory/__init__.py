@@ -17,3 +17,10 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
         produces="synthesis",
         version="1",
     )
+    register(
+        "trajectory-vectors",
+        "harness_trajectory.vectors:TrajectoryVectors",
+        summary="the same before its vectors become words, for the model it was learned with",
+        produces="arrays",
+        version="1",
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,16 +18,25 @@ from harness.kit.pseudo_prompts import PseudoPrompts
 from harness.kit.token_projection import (
     NearestTokens,
     allow_tokens,
+    token_drift,
 )
-from harness.kit.token_projection.round_trip import common_subsequence
 from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, embedded_ids
 from harness.types import DistilledData, TaskData
 from harness_trajectory.initial_rows import initial_rows
-from harness_trajectory.learning import Learning, Vocabulary
+from harness_trajectory.learning import Learning, Learnt, Vocabulary
 from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.passages import Measured, Passages, measure, train_experts
+from harness_trajectory.passages import (
+    Measured,
+    Passages,
+    expert_inputs,
+    measure,
+    train_experts,
+)
 from harness_trajectory.pictures import show
 from harness_trajectory.proxies import Proxy, Trainable, build_proxy
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Report = dict[str, float | int | str]
 
@@ -44,39 +55,93 @@ class Stage:
         return cls(rows, rows.pseudo.initial(proxy.view), step_size)
 
 
-def learn_rows(
+@dataclass(frozen=True)
+class Way:
+    """What was learned, and the pieces it was learned with.
+
+    rows: of real text, whose `learnt` vectors replace the embeddings of marked tokens; words: the
+    same rows with the nearest tokens; restored: rows that would have been blank.
+    """
+
+    proxy: Proxy
+    passages: Passages
+    prompts: PseudoPrompts
+    rows: Trainable
+    vocabulary: Vocabulary
+    learning: Learning
+    learnt: Learnt
+    found: NearestTokens
+    words: PseudoPrompts
+    restored: int
+
+    @cached_property
+    def texts(self) -> Dataset:
+        """The nearest tokens as rows of the task."""
+        return self.proxy.texts(self.words)
+
+    @cached_property
+    def read(self) -> Trainable:
+        """The texts, tokenised again."""
+        return self.proxy.read(self.texts)
+
+    def stages(self) -> dict[str, Stage]:
+        """The rows on their way from real text to learned text."""
+        start, step_size = self.learning.start(), self.learnt.step_size
+        words = self.proxy.trainable(self.words)
+        return {
+            "initial": Stage(self.rows, start.vectors, start.step_size),
+            "initial_at_learned_step": Stage(self.rows, start.vectors, step_size),
+            "before_projection": Stage(self.rows, self.learnt.vectors, step_size),
+            "after_projection": Stage.of(self.proxy, words, step_size),
+            "as_text": Stage.of(self.proxy, self.read, step_size),
+        }
+
+
+def learned_way(
     options: TrajectoryOptions, task: TaskData, budget: Budget, context: StageContext
-) -> DistilledData:
-    """What `Trajectory.distill` promises."""
+) -> Way:
+    """Experts, vectors and nearest tokens; learned once for all methods with these options."""
     proxy = build_proxy(options, task, context)
     vocabulary = read_vocabulary(proxy)
     prompts = initial_rows(proxy, vocabulary, options, budget, context)
     passages = Passages(proxy, train_experts(proxy, options, task, context), options)
     rows = proxy.trainable(prompts)
     learning = Learning(passages, rows, vocabulary, options, context)
-    learnt = learning.run(context.workdir / "learning.safetensors")
+    inputs = {
+        "experts": expert_inputs(options, task, context),
+        "options": asdict(options),
+        "budget": str(budget),
+        "seed": context.seed,
+    }
+
+    def learn() -> Mapping[str, np.ndarray]:
+        return learning.run(context.workdir / "learning.safetensors").arrays()
+
+    stored = context.cache.arrays("trajectory-vectors", inputs, learn)
+    learnt = Learnt.of_arrays(stored, proxy.device)
     found = learning.nearest(learnt.vectors)
     words, restored = without_blanks(proxy, prompts, found.ids.cpu().numpy())
-    texts = proxy.texts(words)
-    start, step_size = learning.start(), learnt.step_size
-    again = proxy.read(texts)
-    stages = {
-        "initial": Stage(rows, start.vectors, start.step_size),
-        "initial_at_learned_step": Stage(rows, start.vectors, step_size),
-        "before_projection": Stage(rows, learnt.vectors, step_size),
-        "after_projection": Stage.of(proxy, proxy.trainable(words), step_size),
-        "as_text": Stage.of(proxy, again, step_size),
+    return Way(proxy, passages, prompts, rows, vocabulary, learning, learnt, found, words, restored)
+
+
+def learn_rows(
+    options: TrajectoryOptions, task: TaskData, budget: Budget, context: StageContext
+) -> DistilledData:
+    """What `Trajectory.distill` promises."""
+    way = learned_way(options, task, budget, context)
+    proxy, learnt = way.proxy, way.learnt
+    measured = {
+        name: measured_stage(way.passages, stage, context) for name, stage in way.stages().items()
     }
-    measured = {name: measured_stage(passages, stage, context) for name, stage in stages.items()}
-    show(context, learnt, passages, measured)
+    show(context, learnt, way.passages, measured)
     report: Report = {
         "method": "reconstruction",
         **losses(measured),
-        **neighbours(found, prompts, vocabulary),
-        "round_trip_drift": drift(words, again),
-        "tokens": int(again.pseudo.rows.lengths.sum()),
-        "restored_rows": restored,
-        "step_size": float(step_size),
+        **neighbours(way.found, way.prompts, way.vocabulary),
+        "round_trip_drift": drift(way.words, way.read),
+        "tokens": int(way.read.pseudo.rows.lengths.sum()),
+        "restored_rows": way.restored,
+        "step_size": float(learnt.step_size),
         "step_size_use": "of the proxy alone; students tune their own rate",
         "matched_parameters": proxy.layout.size,
         "outer_steps": learnt.steps,
@@ -85,8 +150,8 @@ def learn_rows(
     if learnt.diverged >= 0:
         report["diverged_at_step"] = learnt.diverged
     if options.verify:
-        report["engine_error"] = learning.disagreement(start)
-    return DistilledData(rows=texts, report=report)
+        report["engine_error"] = way.learning.disagreement(way.learning.start())
+    return DistilledData(rows=way.texts, report=report)
 
 
 def read_vocabulary(proxy: Proxy) -> Vocabulary:
@@ -151,8 +216,4 @@ def neighbours(found: NearestTokens, prompts: PseudoPrompts, vocabulary: Vocabul
 def drift(words: PseudoPrompts, again: Trainable) -> float:
     """The mean share of a row's tokens that are others after it was text."""
     pairs = zip(words.rows.ids, again.pseudo.rows.ids, strict=True)
-    return float(np.mean([_drift(before.tolist(), after.tolist()) for before, after in pairs]))
-
-
-def _drift(before: list[int], after: list[int]) -> float:
-    return 1 - common_subsequence(before, after) / max(len(before), len(after))
+    return float(np.mean([token_drift(before.tolist(), after.tolist()) for before, after in pairs]))

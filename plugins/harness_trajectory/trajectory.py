@@ -32,10 +32,14 @@ class Trajectory(TrajectoryOptions):
                 expert that hardly moved, or a vocabulary without an allowed token.
             DivergenceError: an expert, or the very first inner loop, left the finite numbers.
         """
+        self.require_text(task)
+        from harness_trajectory.stages import learn_rows
+
+        return learn_rows(self, task, budget, context)
+
+    def require_text(self, task: TaskData) -> None:
+        """Raises UsageError for a task of another modality."""
         if task.modality not in self.modalities:
             raise UsageError(
                 f"trajectory learns text, and task '{task.name}' is of {task.modality}"
             )
-        from harness_trajectory.stages import learn_rows
-
-        return learn_rows(self, task, budget, context)

@@ -22,16 +22,20 @@ ROWS = 6
 
 @dataclass
 class MemoryCache:
-    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
+    """Keeps arrays by name and inputs, and lists the names of those computed, in order.
+
+    anew: names that are not kept, so that tests which share a cache still learn by themselves.
+    """
 
     computed: list[str] = field(default_factory=list)
+    anew: tuple[str, ...] = ("trajectory-vectors",)
     _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     def arrays(
         self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
     ) -> Mapping[str, np.ndarray]:
         key = name + canonical_json(dict(inputs))
-        if key not in self._stored:
+        if key not in self._stored or name in self.anew:
             self._stored[key] = compute()
             self.computed.append(name)
         return self._stored[key]
