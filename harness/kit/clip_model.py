@@ -109,10 +109,12 @@ class ClipModel:
         """
         if len(texts) == 0:
             raise UsageError("there are no texts to encode")
-        parts = self._parts(len(texts), "embedding texts", context)
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        different = list(places)
+        parts = self._parts(len(different), "embedding texts", context)
         with evaluating(self.model):
-            made = [self.text_features(self.tokens(texts[part])).cpu().numpy() for part in parts]
-        return np.concatenate(made)
+            made = [self.text_features(self.tokens(different[p])).cpu().numpy() for p in parts]
+        return np.concatenate(made)[[places[text] for text in texts]]
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[b, width] unit embeddings, at least float32, with graph."""

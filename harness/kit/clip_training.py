@@ -19,7 +19,7 @@ from harness.kit.contrastive.features import ClipFeatures
 from harness.kit.contrastive.pair_losses import contrastive_loss
 from harness.kit.image_augmentation import Augmentation
 from harness.kit.image_rows import ImageTextRows
-from harness.kit.row_parts import in_parts
+from harness.kit.row_parts import each_once, in_parts
 from harness.kit.text_classifier import evaluating
 from harness.kit.training import Validation, train_model, weighted_rows
 from harness.types import Recipe
@@ -95,7 +95,11 @@ def encode_batch(model: ClipModel, batch: ClipBatch) -> ClipFeatures:
     core, size = model.model, model.training_rows
     with batch.autocast():
         (image,) = in_parts(lambda part: (model.image_features(part),), size, batch.images)
-        (text,) = in_parts(lambda part: (model.text_features(part),), size, batch.tokens)
+        (text,) = in_parts(
+            lambda part: each_once(lambda tokens: (model.text_features(tokens),), part),
+            size,
+            batch.tokens,
+        )
     return ClipFeatures(image, text, core.logit_scale.exp(), core.logit_bias)
 
 

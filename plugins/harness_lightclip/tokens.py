@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.kit.clip_model import ClipModel
 from harness.kit.clip_training import ClipBatch
 from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.row_parts import in_parts
+from harness.kit.row_parts import each_once, in_parts
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ class _Images:
 class _Texts:
     model: ClipModel
 
-    def __call__(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        return each_once(self._encode, tokens)
+
+    def _encode(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's output is caught on its way, so that pooling stays the model's own."""
         caught: list[Tensor] = []
         norm: nn.Module = text_tower(self.model).ln_final
