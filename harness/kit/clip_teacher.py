@@ -37,8 +37,8 @@ class TeacherTraining:
     """
 
     steps: int = 1000
-    batch_size: int = 64
-    learning_rate: float = 5e-4
+    batch_size: int = 128
+    learning_rate: float = 1e-3
     weight_decay: float = 0.1
     warmup: float = 0.1
     seed: int = 0

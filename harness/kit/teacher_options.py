@@ -22,8 +22,8 @@ class TeacherOptions:
 
     teacher: str = ""
     teacher_steps: int = 1000
-    teacher_batch_size: int = 64
-    teacher_learning_rate: float = 5e-4
+    teacher_batch_size: int = 128
+    teacher_learning_rate: float = 1e-3
 
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
