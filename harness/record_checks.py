@@ -82,7 +82,7 @@ def _set_size(record: Record) -> Iterator[Breach]:
         yield Breach("budget", error.message)
         return
     rows = record.distilled.rows
-    if rows < 1:
+    if rows < 1 and not Budget.parse(record.budget).is_nothing:
         yield Breach("budget", f"the distilled set has {rows} rows")
     elif allowed is not None and rows > allowed:
         yield Breach(

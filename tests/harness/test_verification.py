@@ -22,7 +22,7 @@ from harness.plugins import PluginHost, PluginSource
 from harness.record import PackedArray, Record, TaskRecord, Tuning
 from harness.verification import Finding, Verification, verify
 
-COMMITTED = Path(__file__).parents[2] / "results/sst2-local"
+COMMITTED = sorted(p.parent for p in Path(__file__).parents[2].glob("results/*/records"))
 TARGETS = np.arange(200, dtype=np.uint8) % 2
 
 
@@ -121,10 +121,11 @@ class TestSoundRecords:
         done = verify([write(tmp_path, [sound(seed) for seed in range(3)])], host)
         assert done == Verification(3, 0, 3, ())
 
-    def test_the_committed_records_are_sound(self) -> None:
-        done = verify([COMMITTED], PluginHost.discover())
+    @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+    def test_the_committed_records_are_sound(self, folder: Path) -> None:
+        done = verify([folder], PluginHost.discover())
         assert (done.errors, done.recomputed) == ((), done.records)
-        assert done.records > 20
+        assert done.records > 0
 
     def test_nothing_changes_on_disk(
         self, tmp_path: Path, sound: Callable[..., Record], host: PluginHost
