@@ -48,7 +48,7 @@ class Stages:
             else:
                 data = cell.distiller.instance.distill(task, cell.budget, context)
                 check_distilled(component, data, task, cell.budget)
-            cost = meter.cost(arrays.found_seconds)
+            cost = meter.cost(arrays.extra_seconds)
             distilled = Distilled(data, cost, context.curves, context.pictures)
         self.store.save_distilled(cell.distill_key, distilled)
         self.store.drop_workdir(cell.distill_key)
@@ -61,7 +61,7 @@ class Stages:
         context = self._context(cell.fit_key, seed, arrays)
         with Meter(context.workdir, context.device) as meter:
             trained, tuning, curves = self._tune(cell, distilled, context)
-            cost = meter.cost(arrays.found_seconds)
+            cost = meter.cost(arrays.extra_seconds)
             fitted = Fitted(trained, trained.info, tuning, cost, curves)
         with atomic_folder(self.store.fit_path(cell.fit_key)) as folder:
             trained.save(folder / "model")

@@ -161,12 +161,19 @@ class StoredArrays:
 
     A method must not look cheap because another one computed its embeddings first, so the
     seconds of every array that was found instead of computed are added up in `found_seconds`,
-    once however often the stage asks.
+    once however often the stage asks. Nor may it look dear because it had to wait for the other
+    one: that is added up in `waited_seconds`.
     """
 
     store: Store
     found_seconds: float = field(default=0.0)
+    waited_seconds: float = field(default=0.0)
     charged: set[str] = field(default_factory=set)
+
+    @property
+    def extra_seconds(self) -> float:
+        """What the stage is to be charged besides the time that went by, which may be less."""
+        return self.found_seconds - self.waited_seconds
 
     def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         """See `harness.context.ArrayCache`."""
@@ -174,16 +181,18 @@ class StoredArrays:
 
         key = stage_key(f"arrays:{name}", inputs)
         folder = self.store.artifacts / "arrays" / key
+        asked = time.monotonic()
         with self.store.lock(f"arrays-{key}"):
+            self.waited_seconds += time.monotonic() - asked
             if folder.is_dir():
                 meta = json.loads((folder / "meta.json").read_bytes())
                 self.found_seconds += 0.0 if key in self.charged else meta["seconds"]
                 self.charged.add(key)
                 return load_file(folder / "arrays.safetensors")
-            found_before = self.found_seconds
+            extra_before = self.extra_seconds
             started = time.monotonic()
             arrays = dict(compute())
-            seconds = time.monotonic() - started + self.found_seconds - found_before
+            seconds = time.monotonic() - started + self.extra_seconds - extra_before
             self.charged.add(key)
             with atomic_folder(folder) as partial:
                 (partial / "arrays.safetensors").write_bytes(save(arrays))

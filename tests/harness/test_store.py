@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +117,37 @@ def test_shared_arrays_are_computed_once_and_charged_to_every_user(store: Store)
     assert second.found_seconds > 0
     second.arrays("embed", {"of": "y"}, compute)
     assert len(calls) == 2
+
+
+def test_waiting_for_another_stage_is_not_charged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("harness.store.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def compute() -> dict[str, np.ndarray]:
+        clock[0] += 7
+        return {"a": np.arange(3)}
+
+    StoredArrays(store).arrays("slow", {}, compute)
+    free = store.lock
+
+    @contextmanager
+    def taken(name: str) -> Iterator[None]:
+        clock[0] += 100
+        with free(name):
+            yield
+
+    monkeypatch.setattr(store, "lock", taken)
+    waiting, started = StoredArrays(store), clock[0]
+    waiting.arrays("slow", {}, compute)
+    assert clock[0] - started + waiting.extra_seconds == 7
+    inside, started = StoredArrays(store), clock[0]
+    inside.arrays("outer", {}, lambda: inside.arrays("slow", {}, compute))
+    assert clock[0] - started + inside.extra_seconds == 7
+    later = StoredArrays(store)
+    later.arrays("outer", {}, compute)
+    assert later.found_seconds == 7
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
