@@ -119,10 +119,15 @@ class ParameterLayout:
         return torch.cat([tensors[name].reshape(-1) for name in self.names])
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views of a flat tensor [..., P], one of shape [..., *shape] for each parameter."""
+        """Views of a flat tensor [..., P], one of shape [..., *shape] for each parameter.
+
+        By one `split`, whose gradient is put together once; each slice's would be a tensor of the
+        whole size.
+        """
+        parts = flat.split([slot.stop - slot.start for slot in self.slots], dim=-1)
         return {
-            slot.name: flat[..., slot.start : slot.stop].reshape(*flat.shape[:-1], *slot.shape)
-            for slot in self.slots
+            slot.name: part.reshape(*flat.shape[:-1], *slot.shape)
+            for slot, part in zip(self.slots, parts, strict=True)
         }
 
 
