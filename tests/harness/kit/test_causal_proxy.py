@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import torch
 from causal_models import make_lm
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
-from harness.fingerprint import canonical_json
 from harness.kit import causal_proxy
 from harness.kit.causal_lm import CausalLM
 from harness.kit.causal_proxy import CausalProxy, require_instructions
@@ -22,21 +19,7 @@ from harness.kit.embedding import embed_rows
 from harness.testing import WordCounts, toy_task
 from harness.testing_instruct import toy_instruction_task
 from harness.types import TaskData
-
-
-class CountingCache:
-    """Keeps arrays by their inputs."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, Mapping[str, np.ndarray]] = {}
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = name + canonical_json(dict(inputs))
-        if key not in self.stored:
-            self.stored[key] = compute()
-        return self.stored[key]
+from memory_cache import MemoryCache
 
 
 @dataclass(frozen=True)
@@ -69,17 +52,17 @@ def task() -> TaskData:
 
 
 @pytest.fixture
-def cache() -> CountingCache:
-    return CountingCache()
+def cache() -> MemoryCache:
+    return MemoryCache()
 
 
 @pytest.fixture
-def context(tmp_path: Path, cache: CountingCache) -> StageContext:
+def context(tmp_path: Path, cache: MemoryCache) -> StageContext:
     return StageContext(0, tmp_path, cache=cache, student=STUDENTS.__getitem__)  # type: ignore[arg-type]
 
 
 def test_states_do_not_depend_on_the_stage(
-    task: TaskData, context: StageContext, cache: CountingCache
+    task: TaskData, context: StageContext, cache: MemoryCache
 ) -> None:
     first = CausalProxy("lm", task, context).states("train")
     again = CausalProxy("lm", task, replace(context, seed=5)).states("train")
@@ -92,7 +75,7 @@ def test_states_do_not_depend_on_the_stage(
 
 
 def test_whatever_changes_them_is_part_of_their_name(
-    task: TaskData, context: StageContext, cache: CountingCache
+    task: TaskData, context: StageContext, cache: MemoryCache
 ) -> None:
     CausalProxy("lm", task, context).states("train")
     CausalProxy("lm", task, context).states("validation")
@@ -158,7 +141,7 @@ def test_the_model_is_built_once_and_only_if_something_is_missing(
 
 
 def test_embeddings_of_instructions_are_a_language_models_states(
-    task: TaskData, context: StageContext, cache: CountingCache
+    task: TaskData, context: StageContext, cache: MemoryCache
 ) -> None:
     rows = [3, 1, 2]
     states = CausalProxy("lm", task, context).states("train", rows=np.array(rows))

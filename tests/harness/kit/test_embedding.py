@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +12,10 @@ from datasets import Dataset
 
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
-from harness.fingerprint import canonical_json
 from harness.kit.embedding import embed_rows, proxy_student, tfidf_vectors
 from harness.testing import WordCounts, toy_task
 from harness.types import TaskData
+from memory_cache import MemoryCache
 
 
 class LetterClassifier:
@@ -47,21 +45,6 @@ class LetterStudent:
         return LetterClassifier(context.numpy_generator("weights").random(), self.broken)
 
 
-class CountingCache:
-    """Keeps arrays by their inputs and counts computations."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, Mapping[str, np.ndarray]] = {}
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = name + canonical_json(dict(inputs))
-        if key not in self.stored:
-            self.stored[key] = compute()
-        return self.stored[key]
-
-
 STUDENTS = {
     "letters": LetterStudent(),
     "other-letters": LetterStudent("b"),
@@ -71,12 +54,12 @@ STUDENTS = {
 
 
 @pytest.fixture
-def cache() -> CountingCache:
-    return CountingCache()
+def cache() -> MemoryCache:
+    return MemoryCache()
 
 
 @pytest.fixture
-def context(tmp_path: Path, cache: CountingCache) -> StageContext:
+def context(tmp_path: Path, cache: MemoryCache) -> StageContext:
     return StageContext(0, tmp_path, cache=cache, student=lambda spec: STUDENTS[spec])  # type: ignore[arg-type,return-value]
 
 
@@ -88,7 +71,7 @@ def test_rows_come_in_the_order_asked_for(context: StageContext) -> None:
     np.testing.assert_array_equal(some, everything[[7, 3]])
 
 
-def test_all_seeds_share_one_computation(context: StageContext, cache: CountingCache) -> None:
+def test_all_seeds_share_one_computation(context: StageContext, cache: MemoryCache) -> None:
     first, second = (
         embed_rows(toy_task(), "train", "letters", "mean", replace(context, seed=seed))
         for seed in (1, 2)
@@ -104,7 +87,7 @@ def test_without_a_cache_the_seed_of_the_stage_changes_nothing_either(tmp_path: 
 
 
 def test_whatever_changes_the_vectors_is_computed_anew(
-    context: StageContext, cache: CountingCache
+    context: StageContext, cache: MemoryCache
 ) -> None:
     task = toy_task()
     embed_rows(task, "train", "letters", "mean", context)
@@ -117,14 +100,14 @@ def test_whatever_changes_the_vectors_is_computed_anew(
     assert len(cache.stored) == 7
 
 
-def test_pooling_means_nothing_to_tfidf(context: StageContext, cache: CountingCache) -> None:
+def test_pooling_means_nothing_to_tfidf(context: StageContext, cache: MemoryCache) -> None:
     embed_rows(toy_task(), "train", "tfidf", "mean", context)
     embed_rows(toy_task(), "train", "tfidf", "cls", context)
     assert len(cache.stored) == 1
 
 
 def test_vectors_that_are_not_finite_are_named_and_not_kept(
-    context: StageContext, cache: CountingCache
+    context: StageContext, cache: MemoryCache
 ) -> None:
     with pytest.raises(HarnessError, match=r"'broken' gave NaN or infinity for 1 of 60 .* row 1"):
         embed_rows(toy_task(), "train", "broken", "mean", context)

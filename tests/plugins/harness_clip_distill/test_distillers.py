@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from harness_clip_distill.distillers import ClipDistill, Contrastive, TeacherIts
 from harness_clip_distill.open_clip_objective import OpenClipObjective
 from harness_clip_distill.reinforce import ClipReinforce
 from harness_clip_distill.teaching import LiveTeacher, teaching
+from memory_cache import MemoryCache
 from toy_clips import ToyClip, batch_of
 
 TASK = toy_image_text_task().sealed()
@@ -47,21 +47,6 @@ TAUGHT = [ClipDistill, ClipKd, ClipReinforce]
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-class MemoryCache:
-    """Keeps arrays for one test, and the names of what was computed."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Any] = {}
-        self.computed: list[str] = []
-
-    def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        key = f"{name} {sorted(inputs.items(), key=lambda pair: pair[0])}"
-        if key not in self.found:
-            self.found[key] = compute()
-            self.computed.append(name)
-        return self.found[key]
 
 
 def context(folder: Path, cache: MemoryCache | None = None, seed: int = 0) -> StageContext:

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.context import StageContext
-from harness.fingerprint import canonical_json
 from harness_text.students import Bert
-
-
-@dataclass
-class MemoryCache:
-    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
-
-    computed: list[str] = field(default_factory=list)
-    _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = name + canonical_json(dict(inputs))
-        if key not in self._stored:
-            self._stored[key] = compute()
-            self.computed.append(name)
-        return self._stored[key]
+from memory_cache import MemoryCache
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from harness_dilm import harness_register_distillers, stages
 from harness_dilm.distiller import DiLM, VanillaLM
 from harness_dilm.options import LanguageModelOptions, MatchingOptions
 from harness_dilm.synthesis import SyntheticRows
+from memory_cache import MemoryCache
 
 QUICK: dict[str, Any] = {
     **TINY,
@@ -43,23 +43,6 @@ MATCHING: dict[str, Any] = {
 }
 BUDGET = Budget.parse("3/class")
 OPTIONS = {VanillaLM: QUICK, DiLM: MATCHING}
-
-
-class MemoryCache:
-    """Counts what is computed."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, Mapping[str, np.ndarray]] = {}
-        self.computed: list[str] = []
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = f"{name}:{sorted(inputs.items())}"
-        if key not in self.stored:
-            self.computed.append(name)
-            self.stored[key] = compute()
-        return self.stored[key]
 
 
 def distill(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.context import StageContext
-from harness.fingerprint import canonical_json
 from harness.kit.causal_lm import CausalLM
 from harness.kit.lora import add_lora
 from harness.kit.per_example_gradients.layout import ParameterLayout
@@ -24,6 +22,7 @@ from harness_less.phases import examine_target, warm_up
 from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
 from harness_less.scores import Work
 from harness_less.target_gradients import usable_rows
+from memory_cache import MemoryCache
 
 PROXY = "llama:tiny"
 
@@ -42,23 +41,6 @@ def planted_task(related: int, unrelated: int) -> TaskData:
     task = toy_instruction_task(2 * max(24, related, unrelated))
     rows = [*range(0, 2 * related, 2), *range(1, 2 * unrelated, 2)]
     return replace(task, splits={**task.splits, "train": task.train.select(rows)}).sealed()
-
-
-@dataclass
-class MemoryCache:
-    """Keeps arrays by name and inputs, and lists the names of those computed, in order."""
-
-    computed: list[str] = field(default_factory=list)
-    _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = name + canonical_json(dict(inputs))
-        if key not in self._stored:
-            self._stored[key] = compute()
-            self.computed.append(name)
-        return self._stored[key]
 
 
 def make_context(

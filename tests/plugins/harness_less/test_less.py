@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from less_world import PROXY, MemoryCache, make_context, planted_task, small
+from less_world import PROXY, make_context, planted_task, small
 from safetensors.numpy import load_file
 
 from harness.budget import Budget
@@ -28,6 +28,7 @@ from harness_less import phases
 from harness_less.less import Less
 from harness_less.selection import choose
 from harness_text.students import Bert
+from memory_cache import MemoryCache
 
 ROWS = Budget.parse("6rows")
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import matching_world
 
 from harness_trajectory import pictures
+from memory_cache import MemoryCache
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +34,15 @@ def _undrawn() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cache() -> matching_world.MemoryCache:
-    """Shared by all tests, so that experts are trained once for each setting of them."""
-    return matching_world.MemoryCache()
+def cache() -> MemoryCache:
+    """Shared by all tests, so that experts are trained once for each setting of them.
+
+    What is learned is not kept, so that each test learns by itself.
+    """
+    return MemoryCache(anew=("trajectory-vectors",))
 
 
 @pytest.fixture(scope="session")
-def done(
-    cache: matching_world.MemoryCache, tmp_path_factory: pytest.TempPathFactory
-) -> matching_world.Done:
+def done(cache: MemoryCache, tmp_path_factory: pytest.TempPathFactory) -> matching_world.Done:
     """A whole run on a toy task of instructions."""
     return matching_world.run(tmp_path_factory.mktemp("done"), cache)

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.fingerprint import canonical_json
 from harness.testing_instruct import toy_instruction_task
 from harness.types import DistilledData, Student, TaskData
 from harness_instruct.students import Llama
 from harness_trajectory.trajectory import Trajectory
+from memory_cache import MemoryCache
 
 ROWS = 6
-
-
-@dataclass
-class MemoryCache:
-    """Keeps arrays by name and inputs, and lists the names of those computed, in order.
-
-    anew: names that are not kept, so that tests which share a cache still learn by themselves.
-    """
-
-    computed: list[str] = field(default_factory=list)
-    anew: tuple[str, ...] = ("trajectory-vectors",)
-    _stored: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-
-    def arrays(
-        self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
-        key = name + canonical_json(dict(inputs))
-        if key not in self._stored or name in self.anew:
-            self._stored[key] = compute()
-            self.computed.append(name)
-        return self._stored[key]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matching_world import Done, MemoryCache, run
+from matching_world import Done, run
 
 from harness.errors import UsageError
 from harness.testing import toy_task
 from harness_text.students import Bert
+from memory_cache import MemoryCache
 
 TINY: dict[str, object] = {"proxy": "bert:tiny", "parameters": "*.layer.0.*,classifier.*"}
 

@@ -10,13 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from matching_world import MemoryCache, instructions, make_context, small
+from matching_world import instructions, make_context, small
 
 from harness.kit.pseudo_prompts import prompts_of
 from harness.kit.trajectory.inner_loop import InnerLoop
 from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
 from harness_trajectory.passages import Passages, train_experts
 from harness_trajectory.proxies import build_proxy
+from memory_cache import MemoryCache
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matching_world import ROWS, Done, MemoryCache, instructions, make_context, run, small
+from matching_world import ROWS, Done, instructions, make_context, run, small
 from safetensors.numpy import load_file
 
 from harness.budget import Budget
@@ -24,6 +24,7 @@ from harness_instruct.students import Llama
 from harness_trajectory import learning
 from harness_trajectory.learning import Learning, Learnt
 from harness_trajectory.proxies import build_proxy
+from memory_cache import MemoryCache
 
 LOSSES = (
     "matching_loss_initial",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matching_world import MemoryCache, instructions, make_context, small
+from matching_world import instructions, make_context, small
 
 from harness.budget import Budget
 from harness.context import StageContext
@@ -20,6 +20,7 @@ from harness.types import DistilledData, Recipe, TaskData
 from harness_instruct.students import Llama
 from harness_text.students import Bert
 from harness_trajectory.vectors import TrajectoryVectors
+from memory_cache import MemoryCache
 
 RECIPE = Recipe(steps=3, batch_size=4, learning_rate=1e-2, max_length=32)
 TINY_BERT: dict[str, Any] = {"proxy": "bert:tiny", "parameters": "*.layer.0.*,classifier.*"}
@@ -79,7 +80,7 @@ def test_unlearned_vectors_train_a_classifier_as_their_text_does(
 
 
 def test_learned_vectors_are_others_and_learned_once_for_both_methods(tmp_path: Path) -> None:
-    cache = MemoryCache(anew=())
+    cache = MemoryCache()
     task, student = instructions(), FixedLlama(variant="tiny")
     method, data, context = distilled(tmp_path / "vectors", cache, task, student, outer_steps=3)
     rows = small(outer_steps=3).distill(task, Budget.parse("6rows"), context)
