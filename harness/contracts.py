@@ -88,7 +88,7 @@ def check_distilled(
     _check_columns(border, data.rows, task.row_columns, field="rows")
     _check_labels(border, data.rows, task, field="rows")
     _check_texts(border, data.rows, task, field="rows")
-    if component.produces == "synthesis":
+    if component.produces != "selection":
         _check_images(border, data.rows, task, field="rows")
     _check_used_splits(border, data.used_splits)
     _check_report(border, data.report)
@@ -297,7 +297,7 @@ def _check_report(border: _Border, report: Mapping[str, Any]) -> None:
 def _check_selection(
     border: _Border, component: DistillerComponent, data: DistilledData, task: TaskData
 ) -> None:
-    if component.produces == "synthesis":
+    if component.produces != "selection":
         return
     border.require(
         data.indices is not None, field="indices", expected="positions in train", got=None

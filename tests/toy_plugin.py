@@ -143,7 +143,7 @@ class Hidden(First):
         shown = super().distill(task, budget, context)
         rows = np.arange(len(task.train), dtype=np.float32)
         arrays = {"well": {"rows": rows}, "nothing": {}, "nan": {"rows": rows * np.nan}}[self.how]
-        return replace(shown, arrays=arrays)
+        return replace(shown, indices=None, arrays=arrays)
 
     def train(
         self, task: TaskData, student: Any, data: DistilledData, recipe: Recipe,

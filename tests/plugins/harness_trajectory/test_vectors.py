@@ -12,7 +12,9 @@ import torch
 from matching_world import instructions, make_context, small
 
 from harness.budget import Budget
+from harness.components import DistillerComponent
 from harness.context import StageContext
+from harness.contracts import check_distilled
 from harness.errors import UsageError
 from harness.kit.causal_lm import CausalLM
 from harness.testing import toy_task
@@ -22,6 +24,10 @@ from harness_text.students import Bert
 from harness_trajectory.vectors import TrajectoryVectors
 from memory_cache import MemoryCache
 
+COMPONENT = DistillerComponent(
+    "distiller", "trajectory-vectors", TrajectoryVectors, "", "trajectory", "", "1",
+    produces="arrays",
+)  # fmt: skip
 RECIPE = Recipe(steps=3, batch_size=4, learning_rate=1e-2, max_length=32)
 TINY_BERT: dict[str, Any] = {"proxy": "bert:tiny", "parameters": "*.layer.0.*,classifier.*"}
 
@@ -50,8 +56,10 @@ def distilled(
     folder: Path, cache: MemoryCache, task: TaskData, student: Any, **options: Any
 ) -> tuple[TrajectoryVectors, DistilledData, StageContext]:
     method, context = vectors(**options), make_context(folder, cache, student=student)
-    budget = "2/class" if task.label_names else "6rows"
-    return method, method.distill(task, Budget.parse(budget), context), context
+    budget = Budget.parse("2/class" if task.label_names else "6rows")
+    data = method.distill(task, budget, context)
+    check_distilled(COMPONENT, data, task, budget)
+    return method, data, context
 
 
 def test_unlearned_vectors_train_a_language_model_as_their_text_does(
