@@ -84,6 +84,11 @@ class Way:
         """The texts, tokenised again."""
         return self.proxy.read(self.texts)
 
+    @property
+    def before_projection(self) -> Stage:
+        """The rows with what was learned."""
+        return Stage(self.rows, self.learnt.vectors, self.learnt.step_size)
+
     def stages(self) -> dict[str, Stage]:
         """The rows on their way from real text to learned text."""
         start, step_size = self.learning.start(), self.learnt.step_size
@@ -91,7 +96,7 @@ class Way:
         return {
             "initial": Stage(self.rows, start.vectors, start.step_size),
             "initial_at_learned_step": Stage(self.rows, start.vectors, step_size),
-            "before_projection": Stage(self.rows, self.learnt.vectors, step_size),
+            "before_projection": self.before_projection,
             "after_projection": Stage.of(self.proxy, words, step_size),
             "as_text": Stage.of(self.proxy, self.read, step_size),
         }

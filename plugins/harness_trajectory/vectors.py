@@ -27,9 +27,8 @@ class TrajectoryVectors(Trajectory):
         from harness_trajectory.vector_arrays import way_arrays
 
         way = learned_way(self, task, budget, context)
-        name = "before_projection"
-        measured = measured_stage(way.passages, way.stages()[name], context)
-        report = {"method": "reconstruction", **losses({name: measured})}
+        measured = measured_stage(way.passages, way.before_projection, context)
+        report = {"method": "reconstruction", **losses({"before_projection": measured})}
         return DistilledData(rows=way.texts, report=report, arrays=way_arrays(way))
 
     def train(
