@@ -220,7 +220,7 @@ def _cell(
         "distill",
         {
             "task": task.fingerprint,
-            "distiller": distiller.identity,
+            "distiller": _identity(suite, host, distiller),
             **_looks_through(suite, host, distiller),
             "budget": str(budget),
             "seed": None if component.deterministic or component.makes_model else distill_seed,
@@ -230,7 +230,7 @@ def _cell(
         "fit",
         {
             "distill": distill_key,
-            "student": student.identity,
+            "student": _identity(suite, host, student),
             "recipe": dataclasses.asdict(recipe),
             "learning_rates": list(learning_rates),
             "tuner": tuner.identity,
@@ -245,7 +245,7 @@ def _cell(
         task=task, distiller=distiller, budget=budget, distill_seed=distill_seed,
         fit_seed=fit_seed, student=student, evaluator=evaluator, tuner=tuner, recipe=recipe,
         learning_rates=learning_rates, distill_key=distill_key, fit_key=fit_key, key=key,
-        protocol=_protocol(suite, task, student, evaluator, tuner),
+        protocol=_protocol(suite, host, task, student, evaluator, tuner),
     )  # fmt: skip
 
 
@@ -263,12 +263,17 @@ def _recipe_at(suite: Suite, budget: Budget) -> tuple[Recipe, tuple[float, ...]]
 
 
 def _protocol(
-    suite: Suite, task: LoadedTask, student: Choice, evaluator: Choice, tuner: Choice
+    suite: Suite,
+    host: PluginHost,
+    task: LoadedTask,
+    student: Choice,
+    evaluator: Choice,
+    tuner: Choice,
 ) -> str:
     return digest(
         {
             "task": task.fingerprint,
-            "student": student.identity,
+            "student": _identity(suite, host, student),
             "evaluator": evaluator.identity,
             "tuner": tuner.identity,
             "recipe": {**dataclasses.asdict(suite.recipe), "learning_rate": None},
@@ -289,6 +294,13 @@ def _looks_through(
 
     teacher = identity(TEACHER_OPTION)
     return {"proxy": identity(PROXY_OPTION), **({"teacher": teacher} if teacher else {})}
+
+
+def _identity(suite: Suite, host: PluginHost, choice: Choice) -> dict[str, Any]:
+    """A choice's identity with those of the students that it builds on, if any."""
+    specs = getattr(choice.instance, "uses_students", ())
+    students = [_identity(suite, host, student_choice(suite, host, spec)) for spec in specs]
+    return {**choice.identity, "students": students} if students else choice.identity
 
 
 def _choice(suite: Suite, host: PluginHost, kind: Kind, text: str, **defaults: str) -> Choice:

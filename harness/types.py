@@ -231,6 +231,8 @@ class Distiller(Protocol):
 
     Options are the fields of the implementing dataclass. A field `proxy: str = ""` left empty
     is filled with the suite's proxy student. Everything random comes from the context.
+    `uses_students`, an optional property, names the students that it builds on besides its proxy;
+    what they are is part of a set's key.
     """
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData: ...
@@ -307,7 +309,8 @@ class Student(Protocol):
 
     Two class attributes are optional, and let a plan that cannot work be refused before it costs
     anything: `offers`, all that evaluators may need of what `fit` gives, such as `("predict",)`,
-    and `modalities`, the kinds of task that it is for.
+    and `modalities`, the kinds of task that it is for. So is a property `uses_students`: the names
+    of other students that it builds on, which are part of a fit's key.
     """
 
     def fingerprint(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.types import DistilledData, TaskData
-from harness_dilm.generator import fingerprint
 from harness_dilm.options import LanguageModelOptions, MatchingOptions
 from harness_dilm.stages import choose_rows, match_gradients, model_language
 
@@ -15,10 +14,6 @@ from harness_dilm.stages import choose_rows, match_gradients, model_language
 @dataclass(frozen=True)
 class VanillaLM(LanguageModelOptions):
     """Texts of a class-conditional language model: DiLM's baseline without matching."""
-
-    def fingerprint(self) -> str:
-        """The generator's initial weights."""
-        return fingerprint(self.generator)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """Stages 1 and 3."""
@@ -31,10 +26,6 @@ class VanillaLM(LanguageModelOptions):
 @dataclass(frozen=True)
 class DiLM(MatchingOptions):
     """Dataset distillation into a language model (Maekawa et al. 2024, arXiv 2404.00264)."""
-
-    def fingerprint(self) -> str:
-        """The generator's initial weights."""
-        return fingerprint(self.generator)
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """Stages 1 to 3; what stages 1 and 2 learnt survives a kill in the stage's folder."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +13,10 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import MissingDependencyError, UsageError
+from harness.kit.causal_student import build_proxy_lm
 from harness.randomness import seeded
 from harness.types import TaskData
+from harness_dilm.generator_names import TINY, locate, names_student
 from harness_dilm.options import LanguageModelOptions
 from harness_dilm.text_format import TextFormat
 from harness_dilm.vocabulary import train_vocabulary
@@ -24,8 +24,6 @@ from harness_dilm.vocabulary import train_vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-GPT2 = "openai-community/gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e"
-TINY = "gpt2:tiny"
 TINY_POSITIONS = 1024
 TINY_CLASS_STD = 0.3
 """Of the class tokens of a generator from scratch: far enough apart to be told from each other.
@@ -88,14 +86,19 @@ def build_generator(
     from scratch starts with class tokens that are random and apart.
 
     Raises:
-        UsageError: an unpinned hub id, or a `max_length` above the model's limit.
+        UsageError: a student that is no causal language model, or a `max_length` above the
+            model's limit.
         MissingDependencyError: the weights are neither here nor to be downloaded.
     """
     with seeded(context.seed_for("generator")):
         if options.generator == TINY:
             model, tokenizer = _from_scratch(options, task)
+        elif names_student(options.generator):
+            model, tokenizer = _of_student(options.generator, task, context)
         else:
             model, tokenizer = _pretrained(options.generator)
+        if tokenizer.eos_token_id is None:
+            raise UsageError(f"generator '{options.generator}' has no end-of-text token")
         text_format = _add_structure(model, tokenizer, task)
         if options.generator == TINY:
             _separate_classes(model, text_format)
@@ -115,18 +118,6 @@ def build_generator(
         dtype=getattr(torch, options.dtype),
         sampleable=_sampleable(model, text_format).to(device),
     )
-
-
-def fingerprint(generator: str) -> str:
-    """What the generator's initial weights are: a pinned hub id, or the hash of a folder.
-
-    Raises:
-        UsageError: neither a known name, a folder with safetensors weights nor a pinned hub id.
-    """
-    if generator == TINY:
-        return TINY
-    folder, hub_id, revision = _locate(generator)
-    return f"sha256:{_folder_hash(folder)}" if folder else f"{hub_id}@{revision}"
 
 
 def _from_scratch(
@@ -155,7 +146,7 @@ def _from_scratch(
 def _pretrained(generator: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder, hub_id, revision = _locate(generator)
+    folder, hub_id, revision = locate(generator)
     source = str(folder) if folder else hub_id
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
@@ -169,34 +160,14 @@ def _pretrained(generator: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFas
             " (--set dilm.generator=FOLDER), or train one from scratch"
             f" (--set dilm.generator={TINY}).",
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise UsageError(f"generator '{generator}' has no end-of-text token")
     return model, tokenizer
 
 
-def _locate(generator: str) -> tuple[Path | None, str, str]:
-    """(folder, "", "main") of a local model, or (None, hub id, revision)."""
-    folder = Path(generator).expanduser()
-    if folder.is_dir():
-        if not any(folder.glob("*.safetensors")):
-            raise UsageError(f"generator folder '{generator}' holds no .safetensors weights")
-        return folder, "", "main"
-    hub_id, _, revision = (GPT2 if generator == "gpt2" else generator).partition("@")
-    if "/" not in hub_id or not revision:
-        raise UsageError(
-            f"generator '{generator}' is neither a folder nor a pinned hub id",
-            hint=f"Write gpt2, {TINY}, a folder, or OWNER/NAME@REVISION.",
-        )
-    return None, hub_id, revision
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors"}):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def _of_student(
+    spec: str, task: TaskData, context: StageContext
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    lm = build_proxy_lm(spec, task, context)
+    return lm.model, lm.tokenizer
 
 
 def _add_structure(

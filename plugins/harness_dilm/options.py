@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.components import later_option
 from harness.errors import UsageError
 from harness.kit.text_classifier import Pooling
+from harness_dilm.generator_names import fingerprint, names_student
 
 Selection = Literal["k-means", "random", "herding", "lm-loss"]
 Normaliser = Literal["batch", "own"]
@@ -17,7 +19,10 @@ class LanguageModelOptions:
     """A class-conditional generator, its sampling, and the choice among its samples.
 
     generator: `gpt2`, `gpt2:tiny` (that architecture, trained from scratch with a vocabulary of
-        the task's own), a local folder, or a hub id with its revision, `owner/name@revision`.
+        the task's own), a local folder, a hub id with its revision, `owner/name@revision`, or a
+        student that is a pre-trained causal language model, such as `smollm2:135m`.
+    one_generator: train and match it once, and draw the sets of all seeds from it, as published;
+        else each seed has a generator of its own, at its cost, and intervals cover its training.
     tiny_layers, tiny_width, tiny_heads, tiny_vocabulary, tiny_dropout: of `gpt2:tiny`.
     max_length: tokens of a row, class token included; 0 is the generator's own limit.
     dtype: of the generator's forward passes; weights stay float32.
@@ -66,6 +71,7 @@ class LanguageModelOptions:
     selection: Selection = "k-means"
     embedding: Pooling = "cls"
     proxy: str = ""
+    one_generator: bool = later_option(False)
 
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
 
@@ -83,6 +89,15 @@ class LanguageModelOptions:
                 f"tiny_width = {self.tiny_width} is not a multiple of"
                 f" tiny_heads = {self.tiny_heads}"
             )
+
+    def fingerprint(self) -> str:
+        """The generator's initial weights."""
+        return fingerprint(self.generator)
+
+    @property
+    def uses_students(self) -> tuple[str, ...]:
+        """The generator, where it is a student."""
+        return (self.generator,) if names_student(self.generator) else ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,14 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
+from harness.kit.causal_student import proxy_lm_inputs
 from harness.kit.computed_once import computed_once
-from harness.kit.embedding import proxy_student
+from harness.kit.embedding import proxy_inputs, proxy_student
 from harness.kit.text_classifier import TextClassifier
+from harness.randomness import derive_seed
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
-from harness_dilm.generator import Generator, build_generator, fingerprint
+from harness_dilm.generator import Generator, build_generator
+from harness_dilm.generator_names import names_student
 from harness_dilm.gradient_matching import GradientMatching
 from harness_dilm.language_modelling import score, train_language_model
 from harness_dilm.options import LanguageModelOptions, MatchingOptions, Selection
@@ -24,6 +28,7 @@ from harness_dilm.report import Report, report_language_model, report_matching, 
 from harness_dilm.selection import by_herding, by_kmeans, by_rank, first_of_each
 from harness_dilm.synthesis import SyntheticRows, synthesise
 
+ONE_SEED = derive_seed("dilm generator")
 LENGTH_QUANTILE = 0.99
 TOP_UPS = 10
 STAGE_ONE_OPTIONS = (
@@ -43,6 +48,8 @@ STAGE_ONE_OPTIONS = (
     "normalise",
 )
 """The options that the trained language model depends on, besides `generator`."""
+SELECTION_OPTIONS = ("over_sample", "selection", "one_generator")
+"""The options that no trained generator depends on."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ def model_language(
     The result is shared through the context's cache by all stages with the same seed, data and
     stage-1 options, whatever their budget, and kept in the stage's folder.
     """
+    context = _training_context(options, context)
     generator = build_generator(options, task, context)
     sequences = generator.format.encode(task.train, generator.max_length)
 
@@ -73,13 +81,7 @@ def model_language(
         losses = train_language_model(generator, sequences, options, context)
         return {"losses": losses, **prefixed("model", generator.parameters())}
 
-    inputs = {
-        "seed": context.seed,
-        "device": generator.device.type,
-        "generator": fingerprint(options.generator),
-        "rows": sequences_hash(sequences),
-        **{name: getattr(options, name) for name in STAGE_ONE_OPTIONS},
-    }
+    inputs = stage_one_inputs(options, generator, sequences, context)
     path = context.workdir / "language-model.safetensors"
     arrays = context.cache.arrays("dilm-lm", inputs, lambda: computed_once(path, compute))
     generator.load_parameters(without_prefix("model", arrays))
@@ -95,8 +97,12 @@ def model_language(
 def match_gradients(
     language_model: LanguageModel, options: MatchingOptions, task: TaskData, context: StageContext
 ) -> LanguageModel:
-    """Stage 2: the generator's weights after matching, kept in the stage's folder."""
+    """Stage 2: the generator's weights after matching.
+
+    Shared like those of stage 1, and kept in the stage's folder.
+    """
     generator = language_model.generator
+    context = _training_context(options, context)
 
     def compute() -> Mapping[str, np.ndarray]:
         matching = GradientMatching(
@@ -111,7 +117,13 @@ def match_gradients(
         trace = matching.run()
         return {**prefixed("trace", trace.arrays()), **prefixed("model", generator.parameters())}
 
-    arrays = computed_once(context.workdir / "matched-generator.safetensors", compute)
+    inputs = {
+        "language_model": stage_one_inputs(options, generator, language_model.sequences, context),
+        "proxy": proxy_inputs(task, options.proxy, context),
+        **{name: getattr(options, name) for name in stage_two_options()},
+    }
+    path = context.workdir / "matched-generator.safetensors"
+    arrays = context.cache.arrays("dilm-matched", inputs, lambda: computed_once(path, compute))
     generator.load_parameters(without_prefix("model", arrays))
     trace = without_prefix("trace", arrays)
     context.keep_curve("gradient similarity", trace["similarity"])
@@ -122,6 +134,29 @@ def match_gradients(
         max_new_tokens=language_model.max_new_tokens,
         report={**language_model.report, **matched},
     )
+
+
+def stage_one_inputs(
+    options: LanguageModelOptions,
+    generator: Generator,
+    sequences: EncodedRows,
+    context: StageContext,
+) -> dict[str, Any]:
+    """All that the trained language model depends on."""
+    student = options.generator if names_student(options.generator) else ""
+    return {
+        "seed": context.seed,
+        "device": generator.device.type,
+        "generator": proxy_lm_inputs(student, context) if student else options.fingerprint(),
+        "rows": sequences_hash(sequences),
+        **{name: getattr(options, name) for name in STAGE_ONE_OPTIONS},
+    }
+
+
+def stage_two_options() -> list[str]:
+    """The options that matching depends on, besides those of stage 1."""
+    names = {field.name for field in fields(MatchingOptions)}
+    return sorted(names - {*STAGE_ONE_OPTIONS, *SELECTION_OPTIONS, "generator", "proxy"})
 
 
 def choose_rows(
@@ -240,6 +275,11 @@ def proxy_classifier(
         UsageError: no proxy is named, or it is no text classifier.
     """
     return proxy_student(options.proxy, context).build(task, context, max_length=max_length)
+
+
+def _training_context(options: LanguageModelOptions, context: StageContext) -> StageContext:
+    """The seed that the generator is trained from."""
+    return replace(context, seed=ONE_SEED) if options.one_generator else context
 
 
 def longest_sample(sequences: EncodedRows) -> int:

@@ -78,12 +78,13 @@ class CausalStudent(ABC):
         """An untrained model; what is new in it is drawn from the context's seed.
 
         Raises:
-            UsageError: the task is none of instructions.
+            UsageError: the task is none of instructions, and a vocabulary of its own is needed.
         """
-        if task.modality != "instruction":
+        if task.modality != "instruction" and not self.origin.pretrained:
             raise UsageError(
-                f"student '{self.family}' is for instruction tasks, and '{task.name}' is of"
-                f" {task.modality}"
+                f"student '{self.family}:{self.shown_variant}' learns its vocabulary from"
+                f" instructions, and '{task.name}' is of {task.modality}",
+                hint="Take a pre-trained model, such as smollm2:135m.",
             )
         return self._causal_lm(*self.origin.create(task, context), context)
 

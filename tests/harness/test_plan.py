@@ -165,3 +165,29 @@ def test_methods_look_through_the_first_student_where_the_suite_names_no_proxy()
         c.distiller.options["proxy"] for c in planned.cells if "proxy" in c.distiller.options
     }
     assert proxies == {"bert:tiny"}
+
+
+def test_a_student_that_a_method_builds_on_is_part_of_its_key() -> None:
+    def key(*settings: str) -> str:
+        planned, _ = plan(
+            "quickstart",
+            students=["bert:tiny"],
+            distillers=["vanilla-lm"],
+            budgets=["1%"],
+            seeds=[0],
+            settings=[*settings, "distiller.vanilla-lm.generator=pythia:70m"],
+        )
+        return next(c.distill_key for c in planned.cells if c.distiller.label == "vanilla-lm")
+
+    assert key() == key()
+    assert key() == key("student.qwen.lora_rank=4")
+    assert key() != key("student.pythia.lora_rank=4")
+
+
+def test_a_method_that_builds_on_an_unknown_student_is_refused_in_the_plan() -> None:
+    with pytest.raises(UsageError, match="unknown student 'gpt3'"):
+        plan(
+            "quickstart",
+            distillers=["vanilla-lm"],
+            settings=["distiller.vanilla-lm.generator=gpt3"],
+        )

@@ -11,6 +11,7 @@ import pytest
 from dilm_world import TINY, make_context, make_task
 
 from harness import Budget, HarnessError, UsageError
+from harness.components import Component, resolve
 from harness.kit.batching import EncodedRows
 from harness.types import DistilledData, Distiller
 from harness_dilm import harness_register_distillers, stages
@@ -182,9 +183,43 @@ def test_every_option_of_the_language_model_enters_its_key() -> None:
         "selection",
         "embedding",
         "proxy",
+        "one_generator",  # enters as the seed
     }
     known = {field.name for field in dataclasses.fields(LanguageModelOptions)}
     assert set(stages.STAGE_ONE_OPTIONS) == known - later
+
+
+def test_matching_is_done_once_for_all_budgets_and_selections(tmp_path: Path) -> None:
+    cache = MemoryCache()
+    first = distill(DiLM, tmp_path / "a", cache=cache)
+    distill(DiLM, tmp_path / "b", cache=cache, budget=Budget.parse("2/class"))
+    distill(DiLM, tmp_path / "c", cache=cache, selection="random", over_sample=2)
+    assert cache.computed.count("dilm-matched") == 1
+    assert texts(first) == texts(distill(DiLM, tmp_path / "d"))
+    distill(DiLM, tmp_path / "e", cache=cache, temperature=0.5)
+    distill(DiLM, tmp_path / "f", cache=cache, top_p=0.9)
+    distill(DiLM, tmp_path / "g", cache=cache, seed=4)
+    assert cache.computed.count("dilm-matched") == 4
+
+
+@pytest.mark.parametrize("kind", [VanillaLM, DiLM])
+def test_one_generator_serves_all_seeds_with_sets_of_their_own(kind: type, tmp_path: Path) -> None:
+    cache = MemoryCache()
+    sets = [
+        texts(distill(kind, tmp_path / str(seed), seed=seed, cache=cache, one_generator=True))
+        for seed in (3, 4)
+    ]
+    assert sets[0] != sets[1]
+    assert [cache.computed.count(name) for name in ("dilm-lm", "dilm-matched")] == [
+        1,
+        int(kind is DiLM),
+    ]
+
+
+def test_one_generator_is_no_option_of_results_without_it() -> None:
+    component = Component("distiller", "dilm", DiLM, "", "dilm", "d", "1")
+    assert "one_generator" not in resolve(component, "", {}).options
+    assert resolve(component, "", {"one_generator": True}).options["one_generator"] is True
 
 
 def test_a_generator_that_repeats_itself_is_asked_again_and_then_refused(

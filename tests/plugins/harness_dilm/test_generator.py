@@ -16,9 +16,11 @@ from harness import MissingDependencyError, UsageError
 from harness.context import StageContext
 from harness.kit.training import decay_groups
 from harness.types import TaskData
-from harness_dilm.generator import GPT2, Generator, build_generator, fingerprint
+from harness_dilm.generator import Generator, build_generator
+from harness_dilm.generator_names import GPT2, fingerprint, names_student
 from harness_dilm.options import LanguageModelOptions
 from harness_dilm.vocabulary import train_vocabulary
+from harness_instruct.students import AnyCausalLM
 
 
 def save_llama(folder: Path, task: TaskData, *, safetensors: bool = True) -> None:
@@ -132,6 +134,28 @@ def test_any_causal_model_from_a_folder_with_its_own_limits(
         )
 
 
+def test_a_student_that_is_a_language_model_can_be_the_generator(
+    task: TaskData, tmp_path: Path
+) -> None:
+    save_llama(tmp_path / "llama", task)
+    student = AnyCausalLM(model=str(tmp_path / "llama"))
+    context = StageContext(3, tmp_path / "work", student=lambda _: student)
+    options = LanguageModelOptions(generator="hf-lm:llama", dtype="float32")
+    of_student = build_generator(options, task, context).parameters()
+    folder = LanguageModelOptions(generator=str(tmp_path / "llama"), dtype="float32")
+    of_folder = build_generator(folder, task, context).parameters()
+    assert of_student.keys() == of_folder.keys()
+    old = "model.layers.0.self_attn.q_proj.weight"
+    assert np.array_equal(of_student[old], of_folder[old])
+
+
+def test_a_student_that_classifies_cannot_be_the_generator(
+    task: TaskData, context: StageContext
+) -> None:
+    with pytest.raises(UsageError, match="'bert' builds no causal language model"):
+        build_generator(LanguageModelOptions(generator="bert"), task, context)
+
+
 def test_a_folder_is_known_by_its_content(task: TaskData, tmp_path: Path) -> None:
     save_llama(tmp_path / "a", task)
     before = fingerprint(str(tmp_path / "a"))
@@ -146,10 +170,15 @@ def test_pickled_weights_are_refused(task: TaskData, tmp_path: Path) -> None:
         fingerprint(str(tmp_path / "pickled"))
 
 
-@pytest.mark.parametrize("name", ["gpt3", "someone/model", "someone/model@", "./missing"])
-def test_an_unpinned_or_unknown_generator_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="neither a folder nor a pinned hub id"):
-        fingerprint(name)
+@pytest.mark.parametrize("name", ["smollm2:135m", "hf-lm:someone/model", "gpt3", "./missing"])
+def test_what_is_no_name_of_its_own_names_a_student(name: str) -> None:
+    assert names_student(name)
+    assert LanguageModelOptions(generator=name).uses_students == (name,)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2:tiny", f"someone/model@{'0' * 40}"])
+def test_its_own_names_need_no_student(name: str) -> None:
+    assert LanguageModelOptions(generator=name).uses_students == ()
 
 
 def test_the_default_is_pinned() -> None:

@@ -178,7 +178,7 @@ def test_impossible_requests_are_named(task: TaskData, context: StageContext) ->
         AnyCausalLM(model="./nowhere")
     with pytest.raises(UsageError, match="LoRA needs a rank"):
         Llama(variant="tiny", lora_rank=0)
-    with pytest.raises(UsageError, match="for instruction tasks, and 'toy' is of text-class"):
+    with pytest.raises(UsageError, match="vocabulary from instructions, and 'toy' is"):
         Llama(variant="tiny").build(toy_task(), context)
     with pytest.raises(UsageError, match="no chat template"):
         Llama(variant="tiny", chat=True).fit(task, DistilledData.select(task, [0]), RECIPE, context)
