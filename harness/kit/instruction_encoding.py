@@ -89,6 +89,17 @@ class InstructionEncoder:
             for row, head in enumerate(self._tokens(written))
         ]
 
+    def texts(self, texts: Sequence[str]) -> EncodedRows:
+        """Plain texts behind the tokenizer's start token; a longer one loses its last tokens."""
+        begin = self.start_ids or self._first
+        return EncodedRows(
+            tuple(
+                np.array([*begin, *ids][: self.max_length], dtype=np.int32)
+                for ids in self._tokens(texts)
+            ),
+            side=self.side,
+        )
+
     @cached_property
     def start_ids(self) -> list[int]:
         """What the tokenizer puts in front of any text, such as `<s>`; chat templates have it."""

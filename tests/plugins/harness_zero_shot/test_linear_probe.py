@@ -12,16 +12,16 @@ from sklearn.linear_model import LogisticRegression
 from harness.components import Component
 from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
-from harness.testing import toy_context
-from harness.types import Evaluator, TaskData
-from harness_zero_shot.linear_probe import LinearProbe
-from harness_zero_shot.logistic_regression import (
+from harness.kit.logistic_regression import (
     GRID,
     MOST_FITS,
     LinearClassifier,
     choose_weight_decay,
     fit_logistic,
 )
+from harness.testing import toy_context
+from harness.types import Evaluator, TaskData
+from harness_zero_shot.linear_probe import LinearProbe
 from numbered_pictures import Told, facts, make_rows, make_task, unit
 
 CLASSES = ["one", "two", "three"]

@@ -38,6 +38,7 @@ def fit_logistic(
     weight_decay: float,
     device: str = "cpu",
     start: LinearClassifier | None = None,
+    weights: np.ndarray | None = None,
 ) -> LinearClassifier:
     """Minimises the mean cross-entropy + weight_decay / 2 * |weight|^2; the bias is free.
 
@@ -46,17 +47,26 @@ def fit_logistic(
     changes only how long it takes.
 
     Args:
-        features: [n, width] float32; labels: [n] in [0, classes).
+        features: [n, width] float32.
+        labels: [n] in [0, classes), or probabilities [n, classes].
+        weights: [n] of the rows in the mean, all the same by default.
     """
     dtype = torch.float64 if torch.device(device).type == "cpu" else torch.float32
     on_device = torch.from_numpy(features).to(device, dtype)
-    targets = torch.from_numpy(labels.astype(np.int64)).to(device)
+    hard = labels.ndim == 1
+    targets = torch.from_numpy(labels.astype(np.int64 if hard else np.float64)).to(device)
+    targets = targets if hard else targets.to(dtype)
+    shares = None if weights is None else torch.from_numpy(weights / weights.sum()).to(on_device)
     shape = (classes, features.shape[1] + 1)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         both = torch.from_numpy(flat.reshape(shape)).to(on_device).requires_grad_()
         weight, bias = both[:, :-1], both[:, -1]
-        value = functional.cross_entropy(functional.linear(on_device, weight, bias), targets)
+        scores = functional.linear(on_device, weight, bias)
+        if shares is None:
+            value = functional.cross_entropy(scores, targets)
+        else:
+            value = functional.cross_entropy(scores, targets, reduction="none") @ shares
         value = value + weight_decay / 2 * weight.square().sum()
         value.backward()
         assert both.grad is not None

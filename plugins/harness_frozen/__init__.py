@@ -1,0 +1,19 @@
+"""Students that leave a language model as it is."""
+
+from __future__ import annotations
+
+from harness import hookimpl
+from harness.hookspecs import Register
+
+HARNESS_API = 1
+
+
+@hookimpl
+def harness_register_students(register: Register) -> None:
+    register(
+        "probe",
+        "harness_frozen.probe:Probe",
+        summary="a linear classifier on what another student makes of texts: probe:STUDENT",
+        version="1",
+        argument="model",
+    )
