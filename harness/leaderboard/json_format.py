@@ -81,6 +81,7 @@ def _transfer(transfer: Transfer) -> dict[str, Any]:
         "evaluator": transfer.evaluator,
         "budget": transfer.budget,
         "held_out": sorted(transfer.held_out),
+        "seen_by": {student: list(methods) for student, methods in transfer.seen_by.items()},
         "rows": [
             {
                 "method": row.method,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.budget import Budget
@@ -48,15 +48,21 @@ class TransferRow:
 class Transfer:
     """How sets made with one student's help serve others, on one task at one budget.
 
-    held_out: the students that no distiller of the board has seen, as its proxy or otherwise.
+    seen_by: the methods of the board whose options name a student, as their proxy or otherwise,
+    for each student that has any. `probe:NAME` is seen by whoever names `NAME`.
     """
 
     task: str
     evaluator: str
     budget: str
     students: tuple[str, ...]
-    held_out: frozenset[str]
+    seen_by: Mapping[str, tuple[str, ...]]
     rows: tuple[TransferRow, ...]
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """The students that no distiller of the board has seen."""
+        return frozenset(self.students) - frozenset(self.seen_by)
 
     @property
     def title(self) -> str:
@@ -76,11 +82,11 @@ def rankings(tables: Iterable[Table]) -> tuple[Ranking, ...]:
 
 def transfers(tables: Iterable[Table], records: Iterable[Record]) -> tuple[Transfer, ...]:
     """One matrix of methods and students for each task and budget with two students."""
-    seen = _students_seen(records)
+    named = _names_in_options(records)
     found = []
     for (task, evaluator), group in _grouped(tables, lambda t: (t.task, t.evaluator)):
         if len(group) > 1:
-            found += [_transfer(task, evaluator, b, group, seen) for b in _budgets(group)]
+            found += [_transfer(task, evaluator, b, group, named) for b in _budgets(group)]
     return tuple(found)
 
 
@@ -132,16 +138,21 @@ def _mean(row: Row) -> float:
 
 
 def _transfer(
-    task: str, evaluator: str, budget: str, tables: Sequence[Table], seen: Collection[str]
+    task: str,
+    evaluator: str,
+    budget: str,
+    tables: Sequence[Table],
+    named: Mapping[str, frozenset[str]],
 ) -> Transfer:
     students = tuple(sorted(table.student for table in tables))
-    held_out = frozenset(students) - frozenset(seen)
+    seen_by = {s: seeing for s in students if (seeing := _seeing(s, named))}
+    held_out = frozenset(students) - frozenset(seen_by)
     rows = {table.student: _complete(table, budget) for table in tables}
     methods = sorted({method for complete in rows.values() for method in complete})
     lines = [
         _transfer_row(m, [rows[s].get(m) for s in students], students, held_out) for m in methods
     ]
-    return Transfer(task, evaluator, budget, students, held_out, tuple(sorted(lines, key=_best)))
+    return Transfer(task, evaluator, budget, students, seen_by, tuple(sorted(lines, key=_best)))
 
 
 def _transfer_row(
@@ -159,11 +170,16 @@ def _best(row: TransferRow) -> tuple[bool, float, str]:
     return row.held_out is None, -(row.held_out.mean if row.held_out else 0.0), row.method
 
 
-def _students_seen(records: Iterable[Record]) -> frozenset[str]:
-    """Labels of students that a distiller's options name, such as its proxy."""
-    return frozenset(
-        value
-        for record in records
-        for value in record.distiller.options.values()
-        if isinstance(value, str) and value
-    )
+def _seeing(student: str, named: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """The methods that name a student, or the one that it looks through."""
+    names = {student, student.partition(":")[2]}
+    return tuple(sorted(method for method, known in named.items() if names & known))
+
+
+def _names_in_options(records: Iterable[Record]) -> dict[str, frozenset[str]]:
+    """What the options of each distiller say in words, such as the name of its proxy."""
+    found: dict[str, frozenset[str]] = {}
+    for record in records:
+        words = {v for v in record.distiller.options.values() if isinstance(v, str) and v}
+        found[record.distiller.name] = found.get(record.distiller.name, frozenset()) | words
+    return found

@@ -63,9 +63,17 @@ def _transfer(transfer: Transfer) -> Summary:
             *by_student,
             Column("held-out mean %", "score", means),
         ),
-        "a student is held out when no distiller of this board names it, as its proxy or otherwise;"
-        " a mean over held-out students needs all of them",
+        f"{_seen(transfer)}a student is held out when no distiller of this board names it, as its"
+        " proxy or otherwise; a mean over held-out students needs all of them",
         transfer,
+    )
+
+
+def _seen(transfer: Transfer) -> str:
+    """Who has seen which student, for a reader to judge by."""
+    return "".join(
+        f"{student} is seen by {', '.join(methods)}; "
+        for student, methods in transfer.seen_by.items()
     )
 
 

@@ -85,6 +85,20 @@ class TestTransfer:
         (transfer,) = two_students.transfers
         assert transfer.held_out == {"roberta", "xlnet"}
 
+    def test_methods_that_have_seen_a_student_are_named(self, two_students: Board) -> None:
+        (transfer,) = two_students.transfers
+        assert transfer.seen_by == {"bert:minilm": ("dilm",)}
+        assert "bert:minilm is seen by dilm; a student" in Terminal().render(two_students)
+
+    def test_a_probe_is_seen_by_whoever_names_the_student_inside(self, make_record: Any) -> None:
+        (transfer,) = board_of(
+            *(
+                make_record.seeds("dilm", [0.6, 0.7], student=s, options={"generator": "lm:small"})
+                for s in ("bert", "probe:lm:small", "probe:lm:large")
+            )
+        ).transfers
+        assert transfer.held_out == {"bert", "probe:lm:large"}
+
     def test_the_mean_is_over_held_out_students_seed_by_seed(self, two_students: Board) -> None:
         (transfer,) = two_students.transfers
         row = next(row for row in transfer.rows if row.method == "dilm")
