@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
@@ -40,6 +40,25 @@ class RowTable:
             self._kept[torch.from_numpy(missing).to(computed.device)] = computed
             self._known[missing] = True
         return self._kept[torch.from_numpy(indices).to(self._kept.device)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The head's inputs that are known, for a file; nothing while there are none.
+
+        Their last bits depend on which rows were computed together, so they are kept.
+        """
+        known = np.flatnonzero(self._known)
+        if not len(known):
+            return {}
+        kept = self._kept[torch.from_numpy(known).to(self._kept.device)]
+        return {"rows": known, "inputs": kept.cpu().numpy()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        """Knows what `arrays` gave."""
+        if arrays:
+            inputs = torch.tensor(arrays["inputs"], device=device)
+            self._kept = inputs.new_empty(len(self.rows), inputs.shape[1])
+            self._kept[torch.tensor(arrays["rows"], device=device)] = inputs
+            self._known[arrays["rows"]] = True
 
 
 class Learner:

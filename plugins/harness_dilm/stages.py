@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
-from harness.kit.computed_once import computed_once
-from harness.kit.embedding import proxy_student
+from harness.kit.checkpoint import Checkpoint, computed_in_steps
+from harness.kit.embedding import proxy_inputs, proxy_student
+from harness.kit.named_arrays import prefixed, without_prefix
 from harness.kit.text_classifier import TextClassifier
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
 from harness_dilm.generator import Generator, build_generator, fingerprint
@@ -69,8 +71,8 @@ def model_language(
     generator = build_generator(options, task, context)
     sequences = generator.format.encode(task.train, generator.max_length)
 
-    def compute() -> Mapping[str, np.ndarray]:
-        losses = train_language_model(generator, sequences, options, context)
+    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
+        losses = train_language_model(generator, sequences, options, context, checkpoint)
         return {"losses": losses, **prefixed("model", generator.parameters())}
 
     inputs = {
@@ -81,7 +83,9 @@ def model_language(
         **{name: getattr(options, name) for name in STAGE_ONE_OPTIONS},
     }
     path = context.workdir / "language-model.safetensors"
-    arrays = context.cache.arrays("dilm-lm", inputs, lambda: computed_once(path, compute))
+    arrays = context.cache.arrays(
+        "dilm-lm", inputs, lambda: computed_in_steps(path, inputs, compute)
+    )
     generator.load_parameters(without_prefix("model", arrays))
     context.keep_curve("language model loss", arrays["losses"])
     return LanguageModel(
@@ -98,7 +102,7 @@ def match_gradients(
     """Stage 2: the generator's weights after matching, kept in the stage's folder."""
     generator = language_model.generator
 
-    def compute() -> Mapping[str, np.ndarray]:
+    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
         matching = GradientMatching(
             generator,
             proxy_classifier(options, task, context, options.learner_max_length),
@@ -108,10 +112,13 @@ def match_gradients(
             options,
             context,
         )
-        trace = matching.run()
+        trace = matching.run(checkpoint)
         return {**prefixed("trace", trace.arrays()), **prefixed("model", generator.parameters())}
 
-    arrays = computed_once(context.workdir / "matched-generator.safetensors", compute)
+    path = context.workdir / "matched-generator.safetensors"
+    arrays = computed_in_steps(
+        path, _matching_inputs(language_model, options, task, context), compute
+    )
     generator.load_parameters(without_prefix("model", arrays))
     trace = without_prefix("trace", arrays)
     context.keep_curve("gradient similarity", trace["similarity"])
@@ -247,19 +254,32 @@ def longest_sample(sequences: EncodedRows) -> int:
     return int(np.quantile(sequences.lengths - 1, LENGTH_QUANTILE, method="higher"))
 
 
+def _matching_inputs(
+    language_model: LanguageModel, options: MatchingOptions, task: TaskData, context: StageContext
+) -> dict[str, Any]:
+    """What stage 2 depends on besides the code."""
+    return {
+        "seed": context.seed,
+        "device": language_model.generator.device.type,
+        "generator": weights_hash(language_model.generator),
+        "rows": sequences_hash(language_model.sequences),
+        "max_new_tokens": language_model.max_new_tokens,
+        "options": asdict(options),
+        **proxy_inputs(task, options.proxy, context),
+    }
+
+
+def weights_hash(generator: Generator) -> str:
+    """A hash of the weights by name."""
+    found = hashlib.sha256()
+    for name, array in sorted(generator.parameters().items()):
+        found.update(f"{name} {array.shape}\n".encode())
+        found.update(array.data)
+    return found.hexdigest()
+
+
 def sequences_hash(sequences: EncodedRows) -> str:
     """A hash of all rows, labels included."""
     digest = hashlib.sha256(sequences.lengths.tobytes())
     digest.update(np.concatenate(sequences.ids).astype("<i8").tobytes())
     return digest.hexdigest()
-
-
-def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with `prefix/` before their names."""
-    return {f"{prefix}/{name}": array for name, array in arrays.items()}
-
-
-def without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those arrays whose names begin with `prefix/`, without it."""
-    start = f"{prefix}/"
-    return {n.removeprefix(start): array for n, array in arrays.items() if n.startswith(start)}

@@ -12,9 +12,10 @@ from dilm_world import TINY, make_classifier, make_context, make_generator, make
 
 from harness.kit.batching import EncodedRows
 from harness.randomness import seeded
-from harness_dilm.gradient_matching import GradientMatching, Picks, Pool
+from harness_dilm.gradient_matching import GradientMatching
 from harness_dilm.matching import HeadBatch
 from harness_dilm.options import MatchingOptions
+from harness_dilm.pool import Picks, Pool
 
 SMALL: dict[str, Any] = {
     **TINY,
