@@ -265,7 +265,7 @@ def _matching_inputs(
         "rows": sequences_hash(language_model.sequences),
         "max_new_tokens": language_model.max_new_tokens,
         "options": asdict(options),
-        **proxy_inputs(task, options.proxy, context),
+        "proxy": proxy_inputs(task, options.proxy, context),
     }
 
 
