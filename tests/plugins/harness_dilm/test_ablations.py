@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dilm_world import TINY, make_classifier, make_context, make_generator, make_task
+from dilm_world import MATCHING, TINY, make_classifier, make_context, make_generator, make_task
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,21 +23,7 @@ from harness_dilm.options import MatchingOptions, Selection
 from harness_dilm.pool import Pool
 from memory_cache import MemoryCache
 
-SMALL: dict[str, Any] = {
-    **TINY,
-    "tiny_dropout": 0.0,
-    "match_steps": 2,
-    "inner_steps": 2,
-    "synthetic_batch": 4,
-    "learner_steps_between": 2,
-    "learner_batch_size": 8,
-    "learner_learning_rate": 1e-2,
-    "teachers": 2,
-    "teacher_rows": 5,
-    "dms_interval": 4,
-    "dms_batches": 3,
-    "max_failures": 50,
-}
+SMALL: dict[str, Any] = {**MATCHING, "tiny_dropout": 0.0, "dms_interval": 4}
 SAMPLED: dict[str, Any] = {
     **TINY,
     "lm_steps": 40,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from dilm_world import MATCHING as MATCHING_OPTIONS
 from dilm_world import TINY, make_classifier, make_context, make_generator, make_task
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -41,18 +42,11 @@ LANGUAGE: dict[str, Any] = {
     "lm_learning_rate": 1e-2,
 }
 SMALL: dict[str, Any] = {
+    **MATCHING_OPTIONS,
     **LANGUAGE,
-    "match_steps": 2,
-    "inner_steps": 3,
     "match_learning_rate": 1e-2,
     "lm_weight": 0.3,
     "synthetic_batch": 3,
-    "learner_steps_between": 2,
-    "learner_batch_size": 8,
-    "learner_learning_rate": 1e-2,
-    "teachers": 2,
-    "teacher_rows": 5,
-    "dms_interval": 3,
     "dms_batches": 2,
     "max_failures": 100,
     "over_sample": 3,
