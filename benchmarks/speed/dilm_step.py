@@ -1,10 +1,14 @@
-"""Times one DiLM matching step and says where the time goes, closed form against double backward.
+"""Times one DiLM matching step, says where the time goes and what memory it takes.
 
-Both engines score the same samples with the same generator and match the same real rows on the
-same learner (random weights; BERT of the size of MiniLM-L6), and their gradients are compared in
-the same run. `closed form` is the plugin's own code; `double backward` differentiates through the
-gradient of the head, one padded batch a class; `published` does so too but, as the published code,
-takes the gradient of the whole learner first and drops all but the head.
+All engines score the same samples with the same generator and match the same real rows on the same
+learner (random weights; BERT of the size of MiniLM-L6), and their gradients are compared in the
+same run, in float32 and in float64. `closed form` and `whole network` are the plugin's own code,
+for `match = "head"` and `"full"`. `torch.func` and `whole network, torch.func` are the obvious way
+to each: the generator's gradient of the cosine, with the learner's gradient taken inside, one
+padded batch a class, all of it timed as `algebra`. `double backward` is that by plain automatic
+differentiation of the head's gradient; `published` does so too but, as the published code, takes
+the gradient of the whole learner first and drops all but the head. Memory is the peak above what
+was in use before the step, each engine in a process of its own.
 
     python benchmarks/speed/dilm_step.py
     python benchmarks/speed/dilm_step.py --generator-layers 12 --generator-width 768 --device cuda
@@ -13,20 +17,23 @@ takes the gradient of the whole learner first and drops all but the head.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from peak_memory import peak_memory, start_memory
 from tokenizers import Tokenizer, models
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     BertConfig,
@@ -40,6 +47,7 @@ from harness.context import StageContext
 from harness.kit.batching import EncodedRows
 from harness.kit.text_classifier import TextClassifier
 from harness.types import Recipe, StudentInfo
+from harness_dilm.full_network import NetworkBatch, matched_parameters
 from harness_dilm.generator import Generator
 from harness_dilm.language_modelling import divisors, sequence_losses
 from harness_dilm.learner import Learner, RowTable
@@ -48,7 +56,11 @@ from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
 from harness_dilm.text_format import TextFormat
 
-ENGINES = ("closed form", "double backward", "published")
+OURS, FULL = "closed form", "whole network"
+PEERS = {"torch.func": OURS, "whole network, torch.func": FULL}
+"""The obvious way to what an engine of ours computes."""
+
+ENGINES = (OURS, "torch.func", "double backward", "published", FULL, "whole network, torch.func")
 PARTS = ("score", "learner", "algebra", "backward", "optimiser")
 
 
@@ -116,15 +128,73 @@ class Bench:
             with clock.part("backward"):
                 (loss / len(self.samples)).backward(inputs=list(self.generator.model.parameters()))
 
+    def whole_network(self, clock: Clock) -> None:
+        """As `harness_dilm.gradient_matching` does it with `match = "full"`."""
+        classifier = self.learner.classifier
+        names = matched_parameters(classifier, "full")
+        sizes = [len(rows) for rows in self.samples]
+        with clock.part("score"):
+            scale = np.concatenate([divisors(rows.lengths, "batch") for rows in self.samples])
+            losses = sequence_losses(self.generator, joined(self.samples), scale)
+            weights = [sample_weights(own, 1.0) for own in losses.split(sizes)]
+        matches = []
+        for label, weight in enumerate(weights):
+            with clock.part("learner"):
+                real = NetworkBatch(classifier, names, self.real[label], label).mean_gradient()
+            with clock.part("algebra"):
+                own = NetworkBatch(classifier, names, self.read[label], label)
+                matches.append(own.match(real, weight.detach()))
+        with clock.part("backward"):
+            backward_matching_loss(weights, matches)
+
+    def torch_func(self, clock: Clock, match: str) -> None:
+        """Class after class: a gradient in the generator around one in the learner."""
+        model = self.generator.model
+        values = {name: p.detach() for name, p in model.named_parameters()}
+        for label in range(len(self.samples)):
+
+            def loss(values: dict[str, Tensor], label: int = label) -> Tensor:
+                weights = self._padded_weights(self.samples[label], values)
+                uniform = torch.full((len(self.real[label]),), 1 / len(self.real[label]))
+                target = self._functional_gradient(self.real[label], label, uniform, match)
+                own = self._functional_gradient(self.read[label], label, weights, match)
+                cosine = F.cosine_similarity(target.detach(), own, dim=0)
+                return (1 - cosine) / len(self.samples)
+
+            with clock.part("algebra"), sdpa_kernel(SDPBackend.MATH):
+                gradients = torch.func.grad(loss)(values)
+            for name, parameter in model.named_parameters():
+                before = 0.0 if parameter.grad is None else parameter.grad
+                parameter.grad = before + gradients[name]
+
+    def _functional_gradient(
+        self, rows: EncodedRows, label: int, weights: Tensor, match: str
+    ) -> Tensor:
+        classifier = self.learner.classifier
+        parameters = dict(classifier.model.named_parameters())
+        names = matched_parameters(classifier, match)
+        inputs = rows.pad(range(len(rows)), classifier.pad_id, classifier.device)
+        targets = torch.full((len(rows),), label, device=classifier.device)
+
+        def loss(values: dict[str, Tensor]) -> Tensor:
+            logits = functional_call(classifier.model, values, (), inputs).logits
+            losses = F.cross_entropy(logits, targets, reduction="none")
+            return (weights.to(losses) * losses).sum()
+
+        found = torch.func.grad(loss)({name: parameters[name].detach() for name in names})
+        return torch.cat([leaf.flatten() for leaf in found.values()])
+
     def _features(self, rows: tuple[EncodedRows, ...]) -> tuple[Tensor, ...]:
         table = RowTable(joined(rows))
         features = self.learner.head_inputs(table, np.arange(len(table.rows)))
         return features.split([len(part) for part in rows])
 
-    def _padded_weights(self, rows: EncodedRows) -> Tensor:
+    def _padded_weights(self, rows: EncodedRows, values: dict[str, Tensor] | None = None) -> Tensor:
         form = self.generator.format
         inputs = rows.pad(range(len(rows)), form.pad, self.generator.device)
-        logits = self.generator.model(**inputs).logits[:, :-1].transpose(1, 2)
+        model = self.generator.model
+        outputs = functional_call(model, values, (), inputs) if values else model(**inputs)
+        logits = outputs.logits[:, :-1].transpose(1, 2)
         targets = inputs["input_ids"][:, 1:]
         losses = F.cross_entropy(logits, targets, ignore_index=form.pad, reduction="none")
         scale = torch.from_numpy(divisors(rows.lengths, "batch")).to(losses)
@@ -249,10 +319,15 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 def run_engine(bench: Bench, engine: str, clock: Clock) -> None:
     bench.generator.model.zero_grad(set_to_none=True)
-    if engine == "closed form":
-        bench.closed_form(clock)
-    else:
-        bench.double_backward(clock, whole=engine == "published")
+    match engine:
+        case "closed form":
+            bench.closed_form(clock)
+        case "whole network":
+            bench.whole_network(clock)
+        case "torch.func" | "whole network, torch.func":
+            bench.torch_func(clock, "head" if engine == "torch.func" else "full")
+        case _:
+            bench.double_backward(clock, whole=engine == "published")
 
 
 def flat_gradient(bench: Bench) -> Tensor:
@@ -271,6 +346,9 @@ def main() -> None:
     parser.add_argument("--generator-width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=4096)
     arguments = parser.parse_args()
+    # Before any thread of this process: a forked child has none of them.
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        memory = {engine: pool.apply(extra_memory, (engine, arguments)) for engine in ENGINES}
     torch.set_num_threads(arguments.threads)
     bench = make_bench(arguments)
     clocks = {engine: Clock(bench.generator.device) for engine in ENGINES}
@@ -285,26 +363,66 @@ def main() -> None:
             with clock.part("optimiser"):
                 optimiser.step()
         print(f"round {repeat} of {arguments.repeats} done", file=sys.stderr)
-    print_table(clocks, arguments.repeats)
-    closed, naive = gradients["closed form"], gradients["double backward"]
-    print(f"relative difference of the gradients: {(closed - naive).norm() / naive.norm():.1e}")
+    totals = print_table(clocks, memory, arguments.repeats)
+    exact = double_gradients(bench)
+    for engine, ours in PEERS.items():
+        print(
+            f"{ours} is {totals[engine] / totals[ours]:.2f} times as fast as {engine}, with"
+            f" {memory[ours] / memory[engine]:.2f} of its memory; their gradients differ by"
+            f" {difference(gradients[ours], gradients[engine]):.1e}, in float64 by"
+            f" {difference(exact[ours], exact[engine]):.1e}; from that of {engine} in float64"
+            f" they are {difference(gradients[ours], exact[engine]):.1e} and"
+            f" {difference(gradients[engine], exact[engine]):.1e} away"
+        )
+    print(f"{FULL} costs {totals[FULL] / totals[OURS]:.2f} times the time of {OURS}")
 
 
-def print_table(clocks: dict[str, Clock], repeats: int) -> None:
-    """Median milliseconds of each part of a step, and how many times faster than the last row."""
+def double_gradients(bench: Bench) -> dict[str, Tensor]:
+    """Of both ways of each kind, in float64; turns the models into that type."""
+    bench.learner.classifier.model.double()
+    generator = replace(bench.generator, model=bench.generator.model.double(), dtype=torch.float64)
+    double = replace(bench, generator=generator)
+    found = {}
+    for engine in (*PEERS, *PEERS.values()):
+        run_engine(double, engine, Clock(generator.device))
+        found[engine] = flat_gradient(double)
+    return found
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Relative to the length of what is expected."""
+    return float((found.to(expected) - expected).norm() / expected.norm())
+
+
+def extra_memory(engine: str, arguments: argparse.Namespace) -> int:
+    """Bytes of one step's peak above what was in use; runs in a process of its own."""
+    torch.set_num_threads(arguments.threads)
+    # A tiny step loads every kernel, and leaves hardly any memory behind.
+    tiny = make_bench(argparse.Namespace(**{**vars(arguments), "synthetic": 1, "real": 1}))
+    run_engine(tiny, engine, Clock(tiny.generator.device))
+    del tiny
+    bench = make_bench(arguments)
+    before = start_memory(arguments.device)
+    run_engine(bench, engine, Clock(bench.generator.device))
+    return peak_memory(arguments.device) - before
+
+
+def print_table(clocks: dict[str, Clock], memory: dict[str, int], repeats: int) -> dict[str, float]:
+    """Median milliseconds of each part of a step; returns those of the whole step by engine."""
     totals = {}
-    print("| engine | " + " | ".join(f"{part} ms" for part in PARTS) + " | step ms |")
-    print("|---" * (len(PARTS) + 2) + "|")
+    parts = " | ".join(f"{part} ms" for part in PARTS)
+    print(f"| engine | {parts} | step ms | steps/s | extra MB |")
+    print("|---" * (len(PARTS) + 4) + "|")
     for engine, clock in clocks.items():
         per_step = {
-            part: np.array(values).reshape(repeats, -1).sum(1).tolist()
+            part: np.array(values or [0.0] * repeats).reshape(repeats, -1).sum(1).tolist()
             for part, values in clock.spent.items()
         }
         totals[engine] = statistics.median(map(sum, zip(*per_step.values(), strict=True)))
         cells = [f"{statistics.median(values):.1f}" for values in per_step.values()]
-        print(f"| {engine} | " + " | ".join(cells) + f" | {totals[engine]:.1f} |")
-    for engine in ENGINES[1:]:
-        print(f"closed form is {totals[engine] / totals[ENGINES[0]]:.2f} times as fast as {engine}")
+        cells += [f"{totals[engine]:.1f}", f"{1e3 / totals[engine]:.2f}"]
+        print(f"| {engine} | " + " | ".join(cells) + f" | {memory[engine] / 1e6:,.0f} |")
+    return totals
 
 
 if __name__ == "__main__":

@@ -14,16 +14,15 @@ from the unrolled one is measured in the same run, in float32:
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from peak_memory import peak_memory, start_memory
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -144,30 +143,6 @@ def random_rows(options: argparse.Namespace) -> LabelledRows:
     labels = ids.astype(np.int64)
     labels[:, : options.tokens // 2] = IGNORED
     return LabelledRows(EncodedRows(tuple(ids)), tuple(labels))
-
-
-def start_memory(device: str) -> int:
-    """Bytes in use; from here on the peak is measured."""
-    gc.collect()
-    if device != "cpu":
-        torch.accelerator.reset_peak_memory_stats()
-        return torch.accelerator.memory_allocated()
-    # 5 sets the peak of the resident set back to its present size (man 5 proc).
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def peak_memory(device: str) -> int:
-    if device != "cpu":
-        return torch.accelerator.max_memory_allocated()
-    return _status("VmHWM")
-
-
-def _status(name: str) -> int:
-    for entry in Path("/proc/self/status").read_text().splitlines():
-        if entry.startswith(f"{name}:"):
-            return int(entry.split()[1]) * 1024
-    raise RuntimeError(f"this system's /proc/self/status has no {name}")
 
 
 def _options() -> argparse.Namespace:

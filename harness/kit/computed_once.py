@@ -23,13 +23,16 @@ def computed_once(
     return load_file(path)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes or replaces a file of arrays: whole or not at all."""
+def write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None
+) -> None:
+    """Writes or replaces a file of arrays: whole or not at all. notes: go into its header."""
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, partial, dict(notes) if notes else None)
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
     partial.replace(path)

@@ -15,12 +15,12 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
         "harness_dilm.distiller:DiLM",
         summary="texts of a language model tuned to match the gradients of real data",
         produces="synthesis",
-        version="1",
+        version="2",
     )
     register(
         "vanilla-lm",
         "harness_dilm.distiller:VanillaLM",
         summary="texts of a class-conditional language model, chosen by k-means",
         produces="synthesis",
-        version="1",
+        version="2",
     )

@@ -157,8 +157,8 @@ def _pretrained(generator: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFas
         raise MissingDependencyError(
             f"generator '{generator}' can be neither found here nor downloaded",
             hint="Go online once, give a local folder with safetensors weights"
-            " (--set dilm.generator=FOLDER), or train one from scratch"
-            f" (--set dilm.generator={TINY}).",
+            " (--set distiller.dilm.generator=FOLDER), or train one from scratch"
+            f" (--set distiller.dilm.generator={TINY}).",
         ) from error
     return model, tokenizer
 

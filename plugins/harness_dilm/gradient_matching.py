@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.batching import EncodedRows, sample_batches
+from harness.kit.checkpoint import Checkpoint
 from harness.kit.embedding import embed_rows
+from harness.kit.named_arrays import prefixed, without_prefix
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import LABEL_COLUMN, Recipe, TaskData
@@ -21,47 +25,9 @@ from harness_dilm.learner import Learner, RowTable
 from harness_dilm.matching import HeadBatch, Match, backward_matching_loss, sample_weights
 from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
+from harness_dilm.pool import Picks, Pool, Trace
 from harness_dilm.synthesis import SyntheticRows, synthesise
 from harness_dilm.teachers import Teacher, class_pool, random_teacher, representative_teachers
-
-Picks = tuple[np.ndarray, ...]
-"""Positions of one batch's rows, by class."""
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The samples in use since generator update `born`.
-
-    sequences: as they were sampled; table: as the learner reads them; batches: by class.
-    """
-
-    sequences: EncodedRows
-    table: RowTable
-    batches: tuple[DiverseBatches, ...]
-    born: int
-
-    def picks(self, step: int) -> Picks:
-        """The samples of each class at a generator update."""
-        return tuple(batches.batch(step - self.born) for batches in self.batches)
-
-
-@dataclass
-class Trace:
-    """What happened at each generator update.
-
-    similarity: mean over classes; gradient_norm: of the generator, before clipping; age:
-    updates since the samples were generated; degenerate: classes with a zero gradient;
-    used_share: of the samples of each regeneration, those that entered a batch.
-    """
-
-    similarity: list[float] = field(default_factory=list)
-    gradient_norm: list[float] = field(default_factory=list)
-    age: list[float] = field(default_factory=list)
-    degenerate: list[float] = field(default_factory=list)
-    used_share: list[float] = field(default_factory=list)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {name: np.asarray(values, np.float64) for name, values in vars(self).items()}
 
 
 class GradientMatching:
@@ -108,22 +74,28 @@ class GradientMatching:
             clip_norm=options.clip_norm,
         )
 
-    def run(self) -> Trace:
-        """Trains the generator in place; its last weights stay."""
+    def run(self, checkpoint: Checkpoint | None = None) -> Trace:
+        """Trains the generator in place; its last weights stay.
+
+        An earlier attempt's checkpoint is gone on with: every draw depends on the number of its
+        update alone, so the result is the same.
+        """
         options = self.options
         optimiser = Optimiser(self.generator.model, self._recipe, "the generator")
+        trace, pool = self._resume(optimiser, checkpoint.read() if checkpoint else {})
+        start = len(trace.similarity)
         replays = sample_batches(
             len(self._labels),
             options.lm_batch_size,
             options.updates,
             self.context.numpy_generator("replay"),
         )
-        trace = Trace()
-        pool: Pool | None = None
+        left = islice(replays, start, None)
         with seeded(self.context.seed_for("score-dropout")):
             for step, replay in enumerate(
-                self.context.track(replays, "matching gradients", total=options.updates)
+                self.context.track(left, "matching gradients", total=options.updates - start), start
             ):
+                torch.manual_seed(self.context.seed_for("score-dropout", step))
                 pool = self._prepare(step, pool, trace)
                 matches = self.accumulate(pool.picks(step), pool, self.teacher(step), replay)
                 trace.gradient_norm.append(optimiser.step())
@@ -131,6 +103,8 @@ class GradientMatching:
                 trace.similarity.append(float(np.mean(similarities)))
                 trace.degenerate.append(sum(match.alignment.degenerate for match in matches))
                 trace.age.append(step - pool.born)
+                if checkpoint is not None and checkpoint.due():
+                    checkpoint.write(self._arrays(optimiser, trace, pool))
             self._retire(pool, options.updates, trace)
         return trace
 
@@ -178,6 +152,37 @@ class GradientMatching:
             batches=self._batches(rows, step),
             born=step,
         )
+
+    def _arrays(self, optimiser: Optimiser, trace: Trace, pool: Pool) -> dict[str, np.ndarray]:
+        """What the updates to come depend on, but for what the seed and their number give."""
+        return {
+            **prefixed("model", self.generator.parameters()),
+            **prefixed("optimiser", optimiser.arrays()),
+            **prefixed("trace", trace.arrays()),
+            **prefixed("pool", pool.arrays()),
+            **prefixed("known", self._real.arrays()),
+        }
+
+    def _resume(
+        self, optimiser: Optimiser, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[Trace, Pool | None]:
+        """Puts everything where it was when `arrays` were taken; the beginning without any."""
+        if not arrays:
+            return Trace(), None
+        self.generator.load_parameters(without_prefix("model", arrays))
+        optimiser.restore(without_prefix("optimiser", arrays))
+        self._real.restore(without_prefix("known", arrays), self.learner.classifier.device)
+        trace = Trace.of_arrays(without_prefix("trace", arrays))
+        self._replay_learner(len(trace.similarity) - 1)
+        kept = without_prefix("pool", arrays)
+        return trace, Pool.of_arrays(kept, self.classes, self.learner.classifier.device)
+
+    def _replay_learner(self, step: int) -> None:
+        """The learner as a generator update used it: it depends on no sample and no generator."""
+        loop, inner = divmod(step, self.options.inner_steps)
+        self.learner.reset(loop)
+        for round_ in range(1, inner + 1):
+            self.learner.train(self._real, self._labels, loop, round_)
 
     def _prepare(self, step: int, pool: Pool | None, trace: Trace) -> Pool:
         """Regenerates the samples and resets or trains the learner when they are due."""

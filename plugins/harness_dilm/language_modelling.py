@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,8 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.batching import EncodedRows, group_overhead, length_groups, sample_batches
+from harness.kit.checkpoint import Checkpoint
+from harness.kit.named_arrays import prefixed, without_prefix
 from harness.randomness import seeded
 from harness.types import Recipe
 from harness_dilm.generator import Generator
@@ -97,8 +102,12 @@ def train_language_model(
     rows: EncodedRows,
     options: LanguageModelOptions,
     context: StageContext,
+    checkpoint: Checkpoint | None = None,
 ) -> np.ndarray:
     """Trains in place on real rows behind their class tokens; the last weights stay.
+
+    An earlier attempt's checkpoint is gone on with: every draw depends on the number of its step
+    alone, so the result is the same.
 
     Returns:
         [lm_steps] mean loss of each batch.
@@ -112,14 +121,41 @@ def train_language_model(
         clip_norm=options.clip_norm,
     )
     optimiser = Optimiser(generator.model, recipe, "the language model")
+    losses = np.empty(recipe.steps, dtype=np.float32)
+    start = _resume(generator, optimiser, losses, checkpoint.read() if checkpoint else {})
     batches = sample_batches(
         len(rows), recipe.batch_size, recipe.steps, context.numpy_generator("lm-batches")
     )
-    losses = np.empty(recipe.steps, dtype=np.float32)
+    left = islice(batches, start, None)
     with seeded(context.seed_for("lm-dropout")), generator.mode(dropout=True):
         for step, batch in enumerate(
-            context.track(batches, "training the language model", total=recipe.steps)
+            context.track(left, "training the language model", total=recipe.steps - start), start
         ):
+            torch.manual_seed(context.seed_for("lm-dropout", step))
             losses[step] = backward_language_loss(generator, rows.take(batch), options.normalise)
             optimiser.step()
+            if checkpoint is not None and checkpoint.due():
+                checkpoint.write(
+                    {
+                        "losses": losses[: step + 1],
+                        **prefixed("model", generator.parameters()),
+                        **prefixed("optimiser", optimiser.arrays()),
+                    }
+                )
     return losses
+
+
+def _resume(
+    generator: Generator,
+    optimiser: Optimiser,
+    losses: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+) -> int:
+    """Puts everything where it was when `arrays` were taken; returns the steps done by then."""
+    if not arrays:
+        return 0
+    generator.load_parameters(without_prefix("model", arrays))
+    optimiser.restore(without_prefix("optimiser", arrays))
+    done = len(arrays["losses"])
+    losses[:done] = arrays["losses"]
+    return done

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from harness.kit.batching import EncodedRows, sample_batches
 from harness.kit.forward import Forward, forward_pass
 from harness.kit.text_classifier import TextClassifier
 from harness.kit.training import accumulate_gradient
+from harness.randomness import seeded
 from harness.types import Recipe
 from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 HEAD_STD = 0.02
 
@@ -41,9 +46,28 @@ class RowTable:
             self._known[missing] = True
         return self._kept[torch.from_numpy(indices).to(self._kept.device)]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The head's inputs that are known, for a file; nothing while there are none.
+
+        Their last bits depend on which rows were computed together, so they are kept.
+        """
+        known = np.flatnonzero(self._known)
+        if not len(known):
+            return {}
+        kept = self._kept[torch.from_numpy(known).to(self._kept.device)]
+        return {"rows": known, "inputs": kept.cpu().numpy()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        """Knows what `arrays` gave."""
+        if arrays:
+            inputs = torch.tensor(arrays["inputs"], device=device)
+            self._kept = inputs.new_empty(len(self.rows), inputs.shape[1])
+            self._kept[torch.tensor(arrays["rows"], device=device)] = inputs
+            self._known[arrays["rows"]] = True
+
 
 class Learner:
-    """A classifier between its pre-trained state and up to `inner_steps - 1` rounds of updates.
+    """A classifier between its initial state and up to `inner_steps - 1` rounds of updates.
 
     The model is in evaluation mode throughout, as published, so its gradients are exact.
     """
@@ -55,9 +79,10 @@ class Learner:
         self.frozen = options.learner_updates == "head"
         self._options = options
         self._context = context
-        self._pretrained = {
-            name: value.detach().clone() for name, value in classifier.model.state_dict().items()
-        }
+        self._pretrained = _copied_state(classifier.model)
+        self._initial = self._pretrained
+        if options.learner == "random":
+            self._initial = _random_state(classifier.model, context.seed_for("learner-encoder"))
         self._recipe = Recipe(
             steps=max(1, options.inner_steps * options.learner_steps_between),
             batch_size=options.learner_batch_size,
@@ -72,12 +97,12 @@ class Learner:
         classifier.model.eval()
 
     def reset(self, loop: int) -> None:
-        """The pre-trained encoder, a new head N(0, 0.02) with bias 0, and a new optimiser.
+        """The initial encoder, a new head N(0, 0.02) with bias 0, and a new optimiser.
 
         The head is every module outside the family's base model, drawn by the loop's number.
         """
         model = self.classifier.model
-        model.load_state_dict(self._pretrained)
+        model.load_state_dict(self._initial)
         rng = self._context.torch_generator("learner-head", loop)
         inside = set(model.base_model.modules())
         with torch.no_grad():
@@ -125,7 +150,7 @@ class Learner:
     @contextmanager
     def pretrained(self) -> Iterator[None]:
         """The raw pre-trained encoder inside the block."""
-        state = {k: v.detach().clone() for k, v in self.classifier.model.state_dict().items()}
+        state = _copied_state(self.classifier.model)
         self.classifier.model.load_state_dict(self._pretrained)
         try:
             yield
@@ -152,3 +177,14 @@ class Learner:
     def _forward(self, rows: EncodedRows) -> AbstractContextManager[Forward]:
         classifier = self.classifier
         return forward_pass(classifier.model, rows, classifier.pad_id, classifier.device)
+
+
+def _copied_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _random_state(model: PreTrainedModel, seed: int) -> dict[str, Tensor]:
+    """The state of a model of the same configuration, as its family initialises it."""
+    with seeded(seed):
+        drawn = type(model)(model.config)
+    return drawn.to(model.device, model.dtype).state_dict()

@@ -118,6 +118,9 @@ class MatchingOptions(LanguageModelOptions):
     learner_updates: whether those train the whole learner or only its head. With a frozen
         encoder every row is embedded once, and an update costs microseconds.
     learner_max_length: tokens of a row the learner sees.
+    learner: whether each loop starts it from the proxy's pre-trained encoder or from one of
+        random weights, drawn once by the seed. Teachers and `dms_encoder = pretrained` embed with
+        the proxy in both cases.
     pool: train rows that stand for the train split in matching, drawn by class; 0 takes all.
 
     representative: real batches are coresets, the rows nearest to k-means centroids of the
@@ -147,6 +150,7 @@ class MatchingOptions(LanguageModelOptions):
     learner_warmup: float = 0.5
     learner_updates: Literal["all", "head"] = "all"
     learner_max_length: int = 512
+    learner: Literal["pretrained", "random"] = later_option("pretrained")
     pool: int = 0
 
     representative: bool = True

@@ -14,8 +14,9 @@ from harness.context import StageContext
 from harness.errors import HarnessError
 from harness.kit.batching import EncodedRows
 from harness.kit.causal_student import proxy_lm_inputs
-from harness.kit.computed_once import computed_once
+from harness.kit.checkpoint import Checkpoint, computed_in_steps
 from harness.kit.embedding import proxy_inputs, proxy_student
+from harness.kit.named_arrays import prefixed, without_prefix
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import derive_seed
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
@@ -77,13 +78,15 @@ def model_language(
     generator = build_generator(options, task, context)
     sequences = generator.format.encode(task.train, generator.max_length)
 
-    def compute() -> Mapping[str, np.ndarray]:
-        losses = train_language_model(generator, sequences, options, context)
+    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
+        losses = train_language_model(generator, sequences, options, context, checkpoint)
         return {"losses": losses, **prefixed("model", generator.parameters())}
 
     inputs = stage_one_inputs(options, generator, sequences, context)
     path = context.workdir / "language-model.safetensors"
-    arrays = context.cache.arrays("dilm-lm", inputs, lambda: computed_once(path, compute))
+    arrays = context.cache.arrays(
+        "dilm-lm", inputs, lambda: computed_in_steps(path, inputs, compute)
+    )
     generator.load_parameters(without_prefix("model", arrays))
     context.keep_curve("language model loss", arrays["losses"])
     return LanguageModel(
@@ -104,7 +107,7 @@ def match_gradients(
     generator = language_model.generator
     context = _training_context(options, context)
 
-    def compute() -> Mapping[str, np.ndarray]:
+    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
         matching = GradientMatching(
             generator,
             proxy_classifier(options, task, context, options.learner_max_length),
@@ -114,7 +117,7 @@ def match_gradients(
             options,
             context,
         )
-        trace = matching.run()
+        trace = matching.run(checkpoint)
         return {**prefixed("trace", trace.arrays()), **prefixed("model", generator.parameters())}
 
     inputs = {
@@ -123,7 +126,9 @@ def match_gradients(
         **{name: getattr(options, name) for name in stage_two_options()},
     }
     path = context.workdir / "matched-generator.safetensors"
-    arrays = context.cache.arrays("dilm-matched", inputs, lambda: computed_once(path, compute))
+    arrays = context.cache.arrays(
+        "dilm-matched", inputs, lambda: computed_in_steps(path, inputs, compute)
+    )
     generator.load_parameters(without_prefix("model", arrays))
     trace = without_prefix("trace", arrays)
     context.keep_curve("gradient similarity", trace["similarity"])
@@ -292,14 +297,3 @@ def sequences_hash(sequences: EncodedRows) -> str:
     digest = hashlib.sha256(sequences.lengths.tobytes())
     digest.update(np.concatenate(sequences.ids).astype("<i8").tobytes())
     return digest.hexdigest()
-
-
-def prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with `prefix/` before their names."""
-    return {f"{prefix}/{name}": array for name, array in arrays.items()}
-
-
-def without_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those arrays whose names begin with `prefix/`, without it."""
-    start = f"{prefix}/"
-    return {n.removeprefix(start): array for n, array in arrays.items() if n.startswith(start)}

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from harness.kit.adam_direction import AdamState
+from harness.kit.adam_memory import AdamMemory
 from harness.kit.per_example_gradients.layout import ParameterLayout
 
 _TENSORS = ("weights", "first", "second")
@@ -115,12 +116,8 @@ class Checkpoint:
         self, optimizer: AdamW, model: torch.nn.Module, layout: ParameterLayout
     ) -> None:
         """Gives an optimiser its memory back, so that it goes on as if never interrupted."""
-        for name, parameter in layout.parameters(model).items():
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.steps[name]), device=parameter.device),
-                "exp_avg": torch.tensor(self.first[name], device=parameter.device),
-                "exp_avg_sq": torch.tensor(self.second[name], device=parameter.device),
-            }
+        memory = AdamMemory(self.first, self.second, self.steps)
+        memory.put(optimizer, layout.parameters(model))
 
     def adam_state(self, layout: ParameterLayout, device: torch.device) -> AdamState:
         """Adam's memory in the order of a layout, found by name.

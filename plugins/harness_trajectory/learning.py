@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.computed_once import write_arrays
+from harness.kit.checkpoint import Checkpoint
 from harness.kit.token_projection import AllowedTokens, NearestTokens, nearest_tokens
 from harness.kit.trajectory.engines import ENGINES, OuterGradient, OuterLoss, disagreement
 from harness.kit.trajectory.inner_loop import InnerLoop, Learned
@@ -122,16 +119,16 @@ class Learning:
         moments = {n: (torch.zeros_like(t), torch.zeros_like(t)) for n, t in leaves.items()}
         return Learnt(vectors, rho, moments, (vectors, rho), self.nearest(vectors).ids)
 
-    def run(self, path: Path) -> Learnt:
-        """All steps, or those that an earlier attempt left undone; `path` keeps how far it came.
+    def run(self, checkpoint: Checkpoint) -> Learnt:
+        """All steps, or those that an earlier attempt left undone.
 
         A diverging inner loop ends the run at the last vectors whose inner loop did not.
 
         Raises:
             DivergenceError: the very first one did.
         """
-        state = self._read(path) if path.exists() else self.start()
-        saved = time.monotonic()
+        kept = checkpoint.read()
+        state = Learnt.of_arrays(kept, self.rows.pseudo.device) if kept else self.start()
         for step in self._steps(state):
             try:
                 state = self.step(state, step)
@@ -144,10 +141,9 @@ class Learning:
                 vectors, rho = state.good
                 state = replace(state, vectors=vectors, rho=rho, diverged=step)
                 break
-            if time.monotonic() - saved > SAVE_SECONDS:
-                write_arrays(path, state.arrays())
-                saved = time.monotonic()
-        write_arrays(path, state.arrays())
+            if checkpoint.due():
+                checkpoint.write(state.arrays())
+        checkpoint.write(state.arrays())
         return state
 
     def step(self, state: Learnt, step: int) -> Learnt:
@@ -240,9 +236,6 @@ class Learning:
         replaced = vectors.clone()
         replaced[self.rows.pseudo.mask] = self.vocabulary.table[self.nearest(vectors).ids]
         return replaced
-
-    def _read(self, path: Path) -> Learnt:
-        return Learnt.of_arrays(load_file(path), self.rows.pseudo.device)
 
     def _steps(self, state: Learnt) -> Iterator[int]:
         """The numbers of the steps that are left."""

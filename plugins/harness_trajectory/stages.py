@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import DivergenceError
+from harness.kit.checkpoint import Checkpoint
 from harness.kit.pseudo_prompts import PseudoPrompts
 from harness.kit.token_projection import (
     NearestTokens,
@@ -23,7 +24,7 @@ from harness.kit.token_projection import (
 from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, embedded_ids
 from harness.types import DistilledData, TaskData
 from harness_trajectory.initial_rows import initial_rows
-from harness_trajectory.learning import Learning, Learnt, Vocabulary
+from harness_trajectory.learning import SAVE_SECONDS, Learning, Learnt, Vocabulary
 from harness_trajectory.options import TrajectoryOptions
 from harness_trajectory.passages import (
     Measured,
@@ -120,7 +121,8 @@ def learned_way(
     }
 
     def learn() -> Mapping[str, np.ndarray]:
-        return learning.run(context.workdir / "learning.safetensors").arrays()
+        path = context.workdir / "learning.safetensors"
+        return learning.run(Checkpoint(path, inputs, SAVE_SECONDS)).arrays()
 
     stored = context.cache.arrays("trajectory-vectors", inputs, learn)
     learnt = Learnt.of_arrays(stored, proxy.device)

@@ -42,6 +42,21 @@ TINY: dict[str, Any] = {
     "dtype": "float32",
     "proxy": "tiny",
 }
+MATCHING: dict[str, Any] = {
+    **TINY,
+    "match_steps": 2,
+    "inner_steps": 3,
+    "match_learning_rate": 1e-3,
+    "synthetic_batch": 4,
+    "learner_steps_between": 2,
+    "learner_batch_size": 8,
+    "learner_learning_rate": 1e-2,
+    "teachers": 2,
+    "teacher_rows": 5,
+    "dms_interval": 3,
+    "dms_batches": 3,
+    "max_failures": 50,
+}
 LEARNERS = ("bert", "roberta", "xlnet")
 
 

@@ -8,35 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dilm_world import TINY, make_classifier, make_context, make_generator, make_task
+from dilm_world import MATCHING, make_classifier, make_context, make_generator, make_task
 
 from harness.kit.batching import EncodedRows
 from harness.randomness import seeded
-from harness_dilm.gradient_matching import GradientMatching, Picks, Pool
+from harness_dilm.gradient_matching import GradientMatching
 from harness_dilm.matching import HeadBatch
 from harness_dilm.options import MatchingOptions
+from harness_dilm.pool import Picks, Pool
 
-SMALL: dict[str, Any] = {
-    **TINY,
-    "match_steps": 2,
-    "inner_steps": 3,
-    "match_learning_rate": 1e-3,
-    "synthetic_batch": 4,
-    "learner_steps_between": 2,
-    "learner_batch_size": 8,
-    "learner_learning_rate": 1e-2,
-    "teachers": 2,
-    "teacher_rows": 5,
-    "dms_interval": 3,
-    "dms_batches": 3,
-    "max_failures": 50,
-}
 NO_REPLAY = np.arange(4)
 
 
 def make_matching(folder: Path, **options: Any) -> GradientMatching:
     task, context = make_task(), make_context(folder)
-    chosen = MatchingOptions(**{**SMALL, **options})
+    chosen = MatchingOptions(**{**MATCHING, **options})
     generator = make_generator(task, context, tiny_dropout=chosen.tiny_dropout)
     sequences = generator.format.encode(task.train, generator.max_length)
     return GradientMatching(generator, make_classifier(), task, sequences, 12, chosen, context)

@@ -292,3 +292,73 @@ def test_batching_all_classes_leaves_each_its_own_padded_length(
     for part, scale, joint in zip((short, long), scales, together.split(4), strict=True):
         alone = sample_weights(sequence_losses(generator, part, scale), 1.0)
         torch.testing.assert_close(sample_weights(joint, 1.0), alone, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("match", ["head", "full"])
+def test_generator_gradient_through_the_learner_equals_nested_torch_func(
+    make_generator: Callable[..., Generator], match: str
+) -> None:
+    """The learner's gradient is taken by torch.func inside of the generator's."""
+    task = make_task()
+    generator = in_float64(make_generator(task, tiny_dropout=0.0))
+    classifier = double_classifier()
+    names = matched_parameters(classifier, match)
+    rows = generator.format.encode(task.train.select(range(8)), 32)
+    read = classifier.encode(task.train)
+    own = [np.arange(label, 8, 2) for label in (0, 1)]
+    real = [np.arange(10 + label, 40, 2) for label in (0, 1)]
+
+    weights, matches = [], []
+    for label in (0, 1):
+        part = rows.take(own[label])
+        losses = sequence_losses(generator, part, divisors(part.lengths, "own"))
+        weights.append(sample_weights(losses, 0.5))
+        target = NetworkBatch(classifier, names, read.take(real[label]), label).mean_gradient()
+        batch = NetworkBatch(classifier, names, read.take(own[label]), label)
+        matches.append(batch.match(target, weights[-1].detach()))
+    backward_matching_loss(weights, matches)
+
+    parameters = dict(classifier.model.named_parameters())
+    matched = {name: parameters[name].detach() for name in names}
+
+    def gradient(members: np.ndarray, label: int, weight: Tensor) -> tuple[Tensor, ...]:
+        def loss(values: dict[str, Tensor]) -> Tensor:
+            total = torch.zeros((), dtype=torch.float64)
+            for member, share in zip(members, weight, strict=True):
+                ids = torch.from_numpy(read.ids[member].astype(np.int64))[None]
+                logits = torch.func.functional_call(classifier.model, values, (ids,)).logits
+                total = total + share * F.cross_entropy(logits, torch.tensor([label]))
+            return total
+
+        return tuple(torch.func.grad(loss)(matched).values())
+
+    def objective(values: dict[str, Tensor]) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for label in (0, 1):
+            losses = []
+            for member in own[label]:
+                ids = torch.from_numpy(rows.ids[member])
+                logits = torch.func.functional_call(generator.model, values, (ids[None],)).logits[0]
+                losses.append(F.cross_entropy(logits[:-1], ids[1:]))
+            weight = torch.softmax(-torch.stack(losses) / 0.5, 0)
+            uniform = torch.full((len(real[label]),), 1 / len(real[label]), dtype=torch.float64)
+            target = tuple(leaf.detach() for leaf in gradient(real[label], label, uniform))
+            total = total + naive_loss(target, gradient(own[label], label, weight)) / 2
+        return total
+
+    values = {name: p.detach() for name, p in generator.model.named_parameters()}
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = torch.func.grad(objective)(values)
+    largest = max(float(leaf.abs().max()) for leaf in expected.values())
+    assert largest > 0
+    for name, parameter in generator.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-6, atol=1e-8 * largest)
+
+
+def test_a_whole_network_matches_its_own_batch_under_uniform_weights() -> None:
+    classifier = double_classifier()
+    batch = NetworkBatch(
+        classifier, matched_parameters(classifier, "full"), classifier.encode(make_rows(6, 1)), 0
+    )
+    match = batch.match(batch.mean_gradient(), torch.full((6,), 1 / 6, dtype=torch.float64))
+    assert match.alignment.loss == pytest.approx(0.0, abs=1e-12)

@@ -21,7 +21,7 @@ from harness.kit.pseudo_prompts import prompts_of
 from harness.kit.trajectory import engines
 from harness.types import TaskData
 from harness_instruct.students import Llama
-from harness_trajectory import learning
+from harness_trajectory import stages
 from harness_trajectory.learning import Learning, Learnt
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache
@@ -94,7 +94,7 @@ def test_seeds_and_budgets_share_the_experts_and_differ_in_rows(
 def test_a_killed_run_goes_on_and_gives_the_same(
     done: Done, tmp_path: Path, cache: MemoryCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(stages, "SAVE_SECONDS", -1.0)
     step, seen = Learning.step, []
 
     def killed(self: Learning, state: Any, number: int) -> Any:
