@@ -78,12 +78,12 @@ class CausalStudent(ABC):
         """An untrained model; what is new in it is drawn from the context's seed.
 
         Raises:
-            UsageError: the task is none of instructions.
+            UsageError: the model is one from scratch, and the task is none of instructions.
         """
-        if task.modality != "instruction":
+        if task.modality != "instruction" and not self.origin.pretrained:
             raise UsageError(
-                f"student '{self.family}' is for instruction tasks, and '{task.name}' is of"
-                f" {task.modality}"
+                f"student '{self.family}' from scratch is for instruction tasks, and"
+                f" '{task.name}' is of {task.modality}"
             )
         return self._causal_lm(*self.origin.create(task, context), context)
 
