@@ -1,0 +1,19 @@
+"""Students that leave a language model as it is."""
+
+from __future__ import annotations
+
+from harness import hookimpl
+from harness.hookspecs import Register
+
+HARNESS_API = 1
+
+
+@hookimpl
+def harness_register_students(register: Register) -> None:
+    register(
+        "in-context",
+        "harness_frozen.in_context:InContext",
+        summary="an untrained language model that reads the rows as examples: in-context:STUDENT",
+        version="1",
+        argument="model",
+    )
