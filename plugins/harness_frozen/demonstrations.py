@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,25 +69,26 @@ def draw_by_class(
 
 
 def balanced_that_fit(
-    by_class: Sequence[np.ndarray], lengths: np.ndarray, room: int
+    by_class: Sequence[np.ndarray], length: Callable[[int], int], room: int
 ) -> list[np.ndarray]:
     """The first k rows of each class, for the largest k with which all fit; a class with fewer
     gives all that it has. Where the first of each do not fit, the shortest of each.
 
     Args:
-        by_class: indices into `lengths`, [n] tokens of each row.
+        length: tokens of a row; asked of no more rows than it takes to know.
         room: tokens of all rows together.
 
     Returns:
         The rows of each class; none of any when not even the shortest fit.
     """
-    for count in range(max(map(len, by_class), default=0), 0, -1):
-        kept = [rows[:count] for rows in by_class]
-        if _total(kept, lengths) <= room:
-            return kept
-    shortest = [rows[[np.argmin(lengths[rows])]] for rows in by_class]
-    return shortest if _total(shortest, lengths) <= room else [rows[:0] for rows in by_class]
-
-
-def _total(by_class: Sequence[np.ndarray], lengths: np.ndarray) -> int:
-    return sum(int(lengths[rows].sum()) for rows in by_class)
+    count = total = 0
+    for place in range(max(map(len, by_class), default=0)):
+        total += sum(length(int(rows[place])) for rows in by_class if place < len(rows))
+        if total > room:
+            break
+        count += 1
+    if count:
+        return [rows[:count] for rows in by_class]
+    shortest = [min(rows.tolist(), key=length) for rows in by_class]
+    fits = sum(map(length, shortest)) <= room
+    return [np.array([row] if fits else [], dtype=np.int64) for row in shortest]

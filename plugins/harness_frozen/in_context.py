@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -90,7 +91,7 @@ class InContext:
         texts, labels = _rows_to_show(data, task)
         if recipe.steps == 0 or not texts:
             return predictor
-        chosen = self._choose(task, texts, labels, predictor.prompts, context)
+        chosen = self._choose(task, texts, labels, predictor, context)
         orders = [
             context.numpy_generator("order", number).permutation(len(chosen)).tolist()
             for number in range(self.orders)
@@ -133,29 +134,28 @@ class InContext:
         task: TaskData,
         texts: Sequence[tuple[str, ...]],
         labels: np.ndarray,
-        prompts: PromptTokens,
+        predictor: InContextPredictor,
         context: StageContext,
     ) -> np.ndarray:
         """The rows to show: `shots` of each class, or as many as there is room for."""
+        prompts = predictor.prompts
         wanted = draw_by_class(labels, self.shots, context.numpy_generator("examples"))
-        lengths = np.array(
-            [
-                len(prompts.demonstration(row, int(label), opens=False))
-                for row, label in zip(texts, labels, strict=True)
-            ]
-        )
+
+        @cache
+        def length(row: int) -> int:
+            return len(prompts.demonstration(texts[row], int(labels[row]), opens=False))
+
         query = _usual_query(task, prompts)
         room = prompts.limit - len(prompts.start) - query
-        kept = balanced_that_fit(wanted, lengths, room)
+        kept = balanced_that_fit(wanted, length, room)
         shown, asked = sum(map(len, kept)), sum(map(len, wanted))
         if not shown:
-            needed = sum(int(lengths[rows].min()) for rows in wanted)
+            least = sum(min(map(length, rows.tolist())) for rows in wanted)
             raise UsageError(
                 f"not even one example of each class fits into {prompts.limit} tokens: the"
-                f" shortest take {needed}, beside {query} for a query",
-                hint=f"Set max_length to {needed + query + len(prompts.start)} or more, if the"
-                f" model reads so many ('{self.model}'"
-                f" reads {prompts.encoder.tokenizer.model_max_length}).",
+                f" shortest take {least}, beside {query} for a query",
+                hint=f"Set max_length to {least + query + len(prompts.start)} or more; student"
+                f" '{self.model}' reads {predictor.lm.max_length} at most.",
             )
         if shown < asked:
             warnings.warn(

@@ -65,7 +65,7 @@ class InContextPredictor:
         text. A warning counts both.
         """
         texts: list[Texts] = list(zip(*(rows[column][:] for column in self.columns), strict=True))
-        readings = self._readings(texts)
+        readings = self.readings(texts)
         sums = np.zeros((len(texts), len(self.prompts.first_tokens)))
         total = sum(len(reading.groups) for reading in readings)
         parts = self._parts(readings)
@@ -109,8 +109,8 @@ class InContextPredictor:
             [np.array(self.prompts.alone(row)[0]) for row in texts],
         )
 
-    def _readings(self, texts: Sequence[Texts]) -> list[Reading]:
-        """What there is to read, for all orders."""
+    def readings(self, texts: Sequence[Texts]) -> list[Reading]:
+        """What there is to read for some queries, each of them once for every order."""
         start = np.array(self.prompts.start, dtype=np.int64)
         behind = self._behind(texts)
         lengths = np.array([len(row) for row in behind], dtype=np.int64)
@@ -173,5 +173,5 @@ class InContextPredictor:
                 warnings.warn(
                     f"{count} of {queries} queries {what}, to keep within {limit} tokens",
                     HarnessWarning,
-                    stacklevel=4,
+                    stacklevel=3,
                 )

@@ -1,7 +1,9 @@
 """Prompts of labelled rows: their text, and their tokens piece by piece.
 
 A prompt is made of pieces, each tokenised by itself as the continuation of what precedes it, so
-that all queries behind the same demonstrations begin with the same tokens.
+that all queries behind the same demonstrations begin with the same tokens, and an answer with the
+same token everywhere. These are the tokens of the whole text, unless the tokenizer joins the end
+of an answer with the separator.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class PromptFormat:
 
     @property
     def cue(self) -> str:
-        """What precedes the word in every row: the template's text behind its last field."""
+        """What precedes the word in every row: the last line of one without texts."""
         return self.query([""] * len(self.fields)).rpartition("\n")[2]
 
 
