@@ -51,7 +51,7 @@ def test_a_board_with_examples_and_without(model: Path, rows: Path, tmp_path: Pa
         assert record.student.component.label == f"in-context:hf-lm:{model}"
         assert record.student.source.startswith("folder sha256:")
         assert record.metrics["accuracy"] == record.items["score"].unpack().mean()
-        shown = record.curves.get("examples of each class")
+        shown = record.curves.get("fit: examples of each class")
         match record.distiller.name:
             case "base":
                 assert shown is None
