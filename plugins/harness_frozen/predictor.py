@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,32 +113,35 @@ class InContextPredictor:
         """What there is to read for some queries, each of them once for every order."""
         start = np.array(self.prompts.start, dtype=np.int64)
         behind = self._behind(texts)
-        lengths = np.array([len(row) for row in behind], dtype=np.int64)
-        if self.calibrate and len(self.demonstrations):
-            lengths = np.maximum(lengths, max(map(len, self._silent[0])))
-        alone: dict[int, np.ndarray] = {}
+        room = self.prompts.limit - self._lengths(behind)
         fewest = np.full(len(texts), len(self.demonstrations))
-        cut = 0
+
+        @cache
+        def alone(member: int) -> tuple[np.ndarray, bool]:
+            tokens, shortened = self.prompts.alone(texts[member])
+            return np.array(tokens), shortened
+
         readings = []
         for order in self.demonstrations.orders:
             blocks = self._blocks(order)
             ends = len(start) + np.cumsum([0, *map(len, blocks)])
-            fitting = np.searchsorted(ends, self.prompts.limit - lengths, side="right") - 1
-            shown = np.maximum(fitting, 0)
+            shown = np.maximum(np.searchsorted(ends, room, side="right") - 1, 0)
             fewest = np.minimum(fewest, shown)
             for count in np.unique(shown)[::-1].tolist():
                 members = np.flatnonzero(shown == count)
-                if not count:
-                    for member in members.tolist():
-                        if member not in alone:
-                            tokens, shortened = self.prompts.alone(texts[member])
-                            alone[member], cut = np.array(tokens), cut + shortened
-                rows = [behind[m] if count else alone[m] for m in members.tolist()]
-                readings.append(
-                    self._reading(np.concatenate([start, *blocks[:count]]), count, members, rows)
-                )
+                rows = [behind[m] if count else alone(m)[0] for m in members.tolist()]
+                prefix = np.concatenate([start, *blocks[:count]])
+                readings.append(self._reading(prefix, count, members, rows))
+        cut = sum(alone(member)[1] for member in np.flatnonzero(fewest == 0).tolist())
         self._warn(int(np.sum(fewest < len(self.demonstrations))), cut, len(texts))
         return readings
+
+    def _lengths(self, behind: Sequence[np.ndarray]) -> np.ndarray:
+        """Tokens that each query needs behind demonstrations, and so do those that say nothing."""
+        lengths = np.array([len(row) for row in behind], dtype=np.int64)
+        if not self.calibrate or not len(self.demonstrations):
+            return lengths
+        return np.maximum(lengths, max(map(len, self._silent[0])))
 
     def _reading(
         self, prefix: np.ndarray, shown: int, members: np.ndarray, rows: Sequence[np.ndarray]

@@ -15,6 +15,7 @@ from causal_models import llama, make_lm, wrapped
 from harness.context import StageContext
 from harness.errors import HarnessWarning, UsageError
 from harness.kit.causal_lm import CausalLM
+from harness.testing import check_student
 from harness.types import DistilledData, Predictor, Recipe, Student, TaskData
 from harness_frozen.in_context import InContext
 
@@ -43,6 +44,20 @@ def test_it_is_a_student_that_uses_another(
     assert isinstance(made, Predictor)
     assert (made.info.name, made.info.variant) == ("in-context", "the-lm")
     assert (made.info.source, made.info.parameters) == (lm.info.source, lm.info.parameters)
+
+
+def test_it_conforms(
+    lm: CausalLM,
+    reviews: TaskData,
+    context_with: MakeContext,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def context(folder: Path, seed: int = 0) -> StageContext:
+        return context_with(lm, seed)
+
+    monkeypatch.setattr("harness.testing.toy_context", context)
+    check_student(replace(STUDENT, orders=2), tmp_path, reviews)
 
 
 class TestWhatIsShown:
