@@ -21,6 +21,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
@@ -91,6 +93,10 @@ def llama(vocabulary: int, **changes: object) -> PreTrainedModel:
     return LlamaForCausalLM(LlamaConfig(**{**_SMALL, "vocab_size": vocabulary, **changes}))
 
 
+def mistral(vocabulary: int, **changes: object) -> PreTrainedModel:
+    return MistralForCausalLM(MistralConfig(**{**_SMALL, "vocab_size": vocabulary, **changes}))
+
+
 def qwen(vocabulary: int) -> PreTrainedModel:
     return Qwen2ForCausalLM(Qwen2Config(**_SMALL, vocab_size=vocabulary, tie_word_embeddings=True))
 
@@ -99,10 +105,10 @@ def gpt_neox(vocabulary: int) -> PreTrainedModel:
     return GPTNeoXForCausalLM(GPTNeoXConfig(**_SMALL, vocab_size=vocabulary, rotary_pct=0.5))
 
 
-def gpt2(vocabulary: int) -> PreTrainedModel:
+def gpt2(vocabulary: int, positions: int = 64) -> PreTrainedModel:
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=64,
+            vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=positions,
             initializer_range=0.3, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
             bos_token_id=0, eos_token_id=1,
         )
@@ -149,5 +155,12 @@ def make_lm(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = FAMILIES[family](len(tokenizer)).to(dtype)
-    info = StudentInfo(family, "test", "random", 0)
+    return wrapped(model, tokenizer, chat=chat)
+
+
+def wrapped(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, chat: bool = False
+) -> CausalLM:
+    """A model ready for prompts."""
+    info = StudentInfo(model.config.model_type, "test", "random", 0)
     return CausalLM(model, tokenizer, info, torch.device("cpu"), chat)

@@ -26,19 +26,25 @@ def build_proxy_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM
     Raises:
         UsageError: no student is named, or it is no causal language model.
     """
-    from harness.kit.causal_lm import CausalLM
-
     hint = "Set proxy to a student like smollm2:135m-gguf."
     if not spec:
         raise UsageError("no proxy to look at the rows with", hint=hint)
-    build = getattr(context.student(spec), "build", None)
-    built = None if build is None else build(task, context)
-    if not isinstance(built, CausalLM):
+    lm = untrained_lm(spec, task, context)
+    if lm is None:
         raise UsageError(
             f"student '{spec}' builds no causal language model, so it cannot be the proxy",
             hint=hint,
         )
-    return built
+    return lm
+
+
+def untrained_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM | None:
+    """The language model of the student `spec` before any training; None where it builds none."""
+    from harness.kit.causal_lm import CausalLM
+
+    build = getattr(context.student(spec), "build", None)
+    built = None if build is None else build(task, context)
+    return built if isinstance(built, CausalLM) else None
 
 
 def proxy_lm_inputs(spec: str, context: StageContext) -> dict[str, Any]:

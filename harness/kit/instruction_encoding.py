@@ -100,6 +100,21 @@ class InstructionEncoder:
             side=self.side,
         )
 
+    def opening(self, text: str) -> list[int]:
+        """Tokens of a text that nothing precedes, without a start token."""
+        return self._tokens([text])[0]
+
+    def continued(self, text: str, after: str = "") -> list[int]:
+        """Tokens of a text that begins inside a line: no mark of a text's beginning in front.
+
+        after: what precedes it, if that is known.
+        """
+        for anchor in (after, *_ANCHORS) if after else _ANCHORS:
+            before, whole = self._tokens([anchor, anchor + text])
+            if whole[: len(before)] == before:
+                return whole[len(before) :]
+        return self._tokens([text])[0]
+
     @cached_property
     def start_ids(self) -> list[int]:
         """What the tokenizer puts in front of any text, such as `<s>`; chat templates have it."""
@@ -147,17 +162,9 @@ class InstructionEncoder:
         heads = self._tokens([head for head, _ in texts])
         wholes = self._tokens([head + tail for head, tail in texts])
         return [
-            (head, whole[len(head) :] if whole[: len(head)] == head else self._continued(tail))
+            (head, whole[len(head) :] if whole[: len(head)] == head else self.continued(tail))
             for head, whole, (_, tail) in zip(heads, wholes, texts, strict=True)
         ]
-
-    def _continued(self, text: str) -> list[int]:
-        """Tokens of a text that begins inside a line: no mark of a text's beginning in front."""
-        for anchor in _ANCHORS:
-            before, whole = self._tokens([anchor, anchor + text])
-            if whole[: len(before)] == before:
-                return whole[len(before) :]
-        return self._tokens([text])[0]
 
     def _closed(self, tail: list[int]) -> list[int]:
         last = self.tokenizer.eos_token_id

@@ -11,6 +11,13 @@ HARNESS_API = 1
 @hookimpl
 def harness_register_students(register: Register) -> None:
     register(
+        "in-context",
+        "harness_frozen.in_context:InContext",
+        summary="an untrained language model that reads the rows as examples: in-context:STUDENT",
+        version="1",
+        argument="model",
+    )
+    register(
         "probe",
         "harness_frozen.probe:Probe",
         summary="a linear classifier on what another student makes of texts: probe:STUDENT",

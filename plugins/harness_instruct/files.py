@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import UsageError
+from harness.kit.templates import Template
 from harness.row_files import read_rows
 from harness.sources import DataLocator, HubDataset
 from harness.types import DataSource, TaskData
@@ -24,7 +25,6 @@ from harness_instruct.instructions import (
 from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
 from harness_instruct.splits import make_splits
 from harness_instruct.tasks import joint_source, require_limit
-from harness_instruct.templates import Template
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.kit.templates import Template
 from harness.row_files import read_rows
 from harness.sources import DataLocator
 from harness.types import DataSource
 from harness_instruct.instructions import Instruction, read_instructions
-from harness_instruct.templates import Template
 
 OWN = "self"
 P3 = "p3"

@@ -8,8 +8,8 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.kit.templates import Template
 from harness_instruct.instructions import Instruction, require_column
-from harness_instruct.templates import Template
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from harness.errors import UsageError
+from harness.kit.templates import Template
 from harness.sources import DataLocator, Found, HubDataset
 from harness.types import DataSource, TaskData
 from harness_instruct.instructions import ANSWER, CHOICES, SUBTASK, Instruction, instruction_table
 from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, load_pool
 from harness_instruct.questions import QUESTION_FIELDS, read_questions
 from harness_instruct.splits import make_splits
-from harness_instruct.templates import Template
 
 VALIDATION_ROWS = 1000
 VALIDATION_SHARE = 1 / 8

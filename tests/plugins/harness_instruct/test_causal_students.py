@@ -163,6 +163,11 @@ def test_the_best_checkpoint_on_validation_can_be_kept(
     assert losses[0] < losses[1]
 
 
+def test_pretrained_weights_are_built_for_any_task(checkpoint: Path, context: StageContext) -> None:
+    built = AnyCausalLM(model=str(checkpoint)).build(toy_task(), context)
+    assert built.info.variant == "my-model"
+
+
 def test_variants_are_pinned() -> None:
     for student in (SmolLM2(), Llama(), Llama(variant="7b"), Gpt2(), Pythia(), Qwen()):
         assert student.fingerprint().partition("@")[2].isalnum()

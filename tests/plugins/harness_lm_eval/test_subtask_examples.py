@@ -12,12 +12,12 @@ from datasets import Dataset
 
 from causal_models import CHAT_TEMPLATE, byte_tokenizer, make_lm
 from harness.errors import UsageError
+from harness.kit.templates import Template
 from harness.testing import toy_context
 from harness.testing_instruct import toy_instruction_task
 from harness.types import Score, Split, TaskData
 from harness_instruct.questions import Question
 from harness_instruct.tasks import Mmlu
-from harness_instruct.templates import Template
 from harness_lm_eval.evaluator import LmEval
 from harness_lm_eval.model import CheckedModel
 from lm_eval_alone import run_alone, samples_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness_instruct.templates import Template
+from harness.kit.templates import Template
 
 
 def test_fills_fields_without_the_blanks_around_values() -> None:
