@@ -99,7 +99,7 @@ def build_generator(
             model, tokenizer = _pretrained(options.generator)
         if tokenizer.eos_token_id is None:
             raise UsageError(f"generator '{options.generator}' has no end-of-text token")
-        text_format = _add_structure(model, tokenizer, task)
+        text_format = _add_structure(model, tokenizer, task, named=options.class_start == "name")
         if options.generator == TINY:
             _separate_classes(model, text_format)
     limit = _positions(model)
@@ -171,9 +171,16 @@ def _of_student(
 
 
 def _add_structure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: TaskData
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    task: TaskData,
+    *,
+    named: bool,
 ) -> TextFormat:
-    """Embedding rows for `<bos_c>`, `<sep>` and `<pad>`; each `<bos_c>` starts as the bos row."""
+    """Embedding rows for `<bos_c>`, `<sep>` and `<pad>`.
+
+    Each `<bos_c>` starts as the start token's row, or `named`, as the mean of its class's name.
+    """
     classes = len(task.label_names)
     end = int(tokenizer.eos_token_id)
     start = end if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
@@ -182,7 +189,9 @@ def _add_structure(
     class_ids = tuple(range(first, first + classes))
     for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):
         with torch.no_grad():
-            embedding.weight[list(class_ids)] = embedding.weight[start].clone()
+            like = _name_tokens(tokenizer, task) if named else [[start]] * classes
+            rows = torch.stack([embedding.weight[ids].mean(0) for ids in like])
+            embedding.weight[list(class_ids)] = rows
     return TextFormat(
         tokenizer=tokenizer,
         columns=task.input_columns,
@@ -190,7 +199,14 @@ def _add_structure(
         separator=first + classes,
         pad=first + classes + 1,
         end=end,
+        start=(start,) if named else (),
     )
+
+
+def _name_tokens(tokenizer: PreTrainedTokenizerFast, task: TaskData) -> list[list[int]]:
+    """The tokens of each class's name inside a line; underscores are blanks."""
+    names = [f" {name.replace('_', ' ')}" for name in task.label_names]
+    return [list(ids) for ids in tokenizer(names, add_special_tokens=False).input_ids]
 
 
 @torch.no_grad()

@@ -233,7 +233,8 @@ class GradientMatching:
         """Each class's sample weights, from one scoring pass; L_pad is each class's own."""
         options = self.options
         lengths = pool.sequences.lengths
-        scale = np.concatenate([divisors(lengths[own], options.normalise) for own in picks])
+        given = self.generator.format.given
+        scale = np.concatenate([divisors(lengths[own], options.normalise, given) for own in picks])
         rows = pool.sequences.take(np.concatenate(picks))
         with self.generator.mode(dropout=options.score_dropout):
             losses = sequence_losses(self.generator, rows, scale)

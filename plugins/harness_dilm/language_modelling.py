@@ -32,7 +32,8 @@ def negative_log_likelihoods(generator: Generator, rows: EncodedRows) -> Tensor:
         logits = generator.model(**inputs, use_cache=False).logits
     ids = inputs["input_ids"]
     targets = torch.full_like(ids, generator.format.pad)
-    targets[:, :-1] = ids[:, 1:]
+    given = generator.format.given
+    targets[:, given - 1 : -1] = ids[:, given:]
     losses = F.cross_entropy(
         logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32)),
         targets.flatten(),
@@ -42,16 +43,16 @@ def negative_log_likelihoods(generator: Generator, rows: EncodedRows) -> Tensor:
     return losses.view(ids.shape).sum(1)
 
 
-def divisors(lengths: np.ndarray, normalise: Normaliser) -> np.ndarray:
+def divisors(lengths: np.ndarray, normalise: Normaliser, given: int = 1) -> np.ndarray:
     """[n] what the rows' likelihoods are divided by.
 
-    `batch`: L_pad - 1 for all, with L_pad the longest row rounded up to a multiple of 8, as the
-    published code pads. `own`: each row's length - 1.
+    `batch`: L_pad - given for all, with L_pad the longest row rounded up to a multiple of 8, as
+    the published code pads. `own`: each row's length - given. given: tokens never predicted.
     """
     if normalise == "own":
-        return lengths - 1.0
+        return lengths - float(given)
     padded = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
-    return np.full(len(lengths), padded - 1.0)
+    return np.full(len(lengths), padded - float(given))
 
 
 def groups_of(generator: Generator, rows: EncodedRows) -> list[np.ndarray]:
@@ -79,14 +80,14 @@ def score(generator: Generator, rows: EncodedRows, normalise: Normaliser) -> np.
     with torch.inference_mode(), generator.mode(dropout=False):
         for group in groups_of(generator, rows):
             losses[group] = negative_log_likelihoods(generator, rows.take(group)).cpu().numpy()
-    return losses / divisors(rows.lengths, normalise)
+    return losses / divisors(rows.lengths, normalise, generator.format.given)
 
 
 def backward_language_loss(
     generator: Generator, rows: EncodedRows, normalise: Normaliser, share: float = 1.0
 ) -> float:
     """Adds the gradient of `share` times the rows' mean loss; returns the mean loss."""
-    scale = divisors(rows.lengths, normalise)
+    scale = divisors(rows.lengths, normalise, generator.format.given)
     total = 0.0
     for group in groups_of(generator, rows):
         part = rows.take(group)

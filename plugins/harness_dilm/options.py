@@ -24,6 +24,10 @@ class LanguageModelOptions:
     one_generator: train and match it once, and draw the sets of all seeds from it, as published;
         else each seed has a generator of its own, at its cost, and intervals cover its training.
     tiny_layers, tiny_width, tiny_heads, tiny_vocabulary, tiny_dropout: of `gpt2:tiny`.
+    class_start: what the class tokens of a pre-trained generator start as: copies of its start
+        token, as published, or the mean embedding of the class's name, behind the start token. A
+        model trained for a few hundred steps learns to tell copies apart no better than chance;
+        the first place of a row says little to it.
     max_length: tokens of a row, class token included; 0 is the generator's own limit.
     dtype: of the generator's forward passes; weights stay float32.
 
@@ -72,6 +76,7 @@ class LanguageModelOptions:
     embedding: Pooling = "cls"
     proxy: str = ""
     one_generator: bool = later_option(False)
+    class_start: Literal["copy", "name"] = later_option("copy")
 
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
 

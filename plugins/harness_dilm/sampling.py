@@ -18,7 +18,7 @@ COMPACT_AT = 0.9
 class Samples:
     """What was sampled.
 
-    ids: one array a row: the class token, the sampled tokens, and the end token if it came.
+    ids: one array a row: its class's prompt, the sampled tokens, and the end token if it came.
     complete: [n] whether the end token came before the limit.
     """
 
@@ -40,9 +40,11 @@ def sample(
     fewer of them than its fields need. All draws come from `rng`, on the CPU, so that they
     agree on every device.
     """
-    steps = min(max_new_tokens, generator.max_length - 1)
-    prompts = torch.tensor(generator.format.class_ids)[torch.from_numpy(labels)]
-    drawn = torch.full((len(labels), steps), generator.format.pad)
+    form = generator.format
+    steps = min(max_new_tokens, generator.max_length - form.given)
+    by_class = [form.prompt(label) for label in range(len(form.class_ids))]
+    prompts = torch.tensor(by_class)[torch.from_numpy(labels)]
+    drawn = torch.full((len(labels), steps), form.pad)
     with torch.inference_mode(), generator.mode(dropout=False):
         _fill(generator, prompts, drawn, top_p, rng)
     return _collect(generator, prompts.numpy(), drawn.numpy())
@@ -99,15 +101,16 @@ def _fill(
     for step in range(drawn.shape[1]):
         with generator.autocast():
             logits = generator.model(
-                input_ids=tokens[:, None].to(device), past_key_values=cache, use_cache=True
+                input_ids=tokens.to(device), past_key_values=cache, use_cache=True
             ).logits[:, -1]
         allowed = generator.sampleable.expand(len(rows), -1).clone()
         allowed[:, form.separator] = (open_fields > 0).to(device)
         uniforms = torch.rand(len(rows), 2, generator=rng).to(device)
-        tokens = nucleus_sample(logits.masked_fill(~allowed, -torch.inf), top_p, uniforms).cpu()
-        drawn[rows[unfinished], step] = tokens[unfinished]
-        open_fields -= (tokens == form.separator).long()
-        unfinished &= tokens != form.end
+        chosen = nucleus_sample(logits.masked_fill(~allowed, -torch.inf), top_p, uniforms).cpu()
+        drawn[rows[unfinished], step] = chosen[unfinished]
+        open_fields -= (chosen == form.separator).long()
+        unfinished &= chosen != form.end
+        tokens = chosen[:, None]
         if not unfinished.any():
             return
         if unfinished.float().mean() < COMPACT_AT:
@@ -121,7 +124,7 @@ def _collect(generator: Generator, prompts: np.ndarray, drawn: np.ndarray) -> Sa
     lengths = (drawn != generator.format.pad).sum(1)
     return Samples(
         ids=tuple(
-            np.concatenate([prompt[None], row[:length]])
+            np.concatenate([prompt, row[:length]])
             for prompt, row, length in zip(prompts, drawn, lengths, strict=True)
         ),
         complete=(drawn == generator.format.end).any(1),

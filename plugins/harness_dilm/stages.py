@@ -47,6 +47,7 @@ STAGE_ONE_OPTIONS = (
     "weight_decay",
     "clip_norm",
     "normalise",
+    "class_start",
 )
 """The options that the trained language model depends on, besides `generator`."""
 SELECTION_OPTIONS = ("over_sample", "selection", "one_generator")
@@ -92,7 +93,7 @@ def model_language(
     return LanguageModel(
         generator=generator,
         sequences=sequences,
-        max_new_tokens=options.max_new_tokens or longest_sample(sequences),
+        max_new_tokens=options.max_new_tokens or longest_sample(sequences, generator.format.given),
         report=report_language_model(np.asarray(arrays["losses"])),
     )
 
@@ -287,9 +288,9 @@ def _training_context(options: LanguageModelOptions, context: StageContext) -> S
     return replace(context, seed=ONE_SEED) if options.one_generator else context
 
 
-def longest_sample(sequences: EncodedRows) -> int:
-    """The tokens after the class token that suffice for 99 % of the train rows."""
-    return int(np.quantile(sequences.lengths - 1, LENGTH_QUANTILE, method="higher"))
+def longest_sample(sequences: EncodedRows, given: int = 1) -> int:
+    """The tokens after the `given` ones that suffice for 99 % of the train rows."""
+    return int(np.quantile(sequences.lengths - given, LENGTH_QUANTILE, method="higher"))
 
 
 def sequences_hash(sequences: EncodedRows) -> str:

@@ -1,4 +1,4 @@
-"""Rows as token sequences: `<bos_c> field <sep> field <end>`, and back."""
+"""Rows as token sequences: `<bos_c> field <sep> field <end>`, and back; perhaps a start before."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class TextFormat:
     spell one of them.
 
     class_ids: `<bos_c>` of each class; separator, pad, end: the other structural tokens.
+    start: what every row begins with, before its class token.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -33,6 +34,16 @@ class TextFormat:
     separator: int
     pad: int
     end: int
+    start: tuple[int, ...] = ()
+
+    @property
+    def given(self) -> int:
+        """Tokens of a row that are never predicted: the start and the class token."""
+        return len(self.start) + 1
+
+    def prompt(self, label: int) -> list[int]:
+        """What a row of a class begins with."""
+        return [*self.start, self.class_ids[label]]
 
     def encode(self, rows: Dataset, max_length: int) -> EncodedRows:
         """One sequence a row, class token first and end token last.
@@ -42,7 +53,7 @@ class TextFormat:
         Raises:
             UsageError: `max_length` leaves no room for a token in each field.
         """
-        structure = len(self.columns) + 1
+        structure = len(self.columns) + self.given
         room = max_length - structure
         if room < len(self.columns):
             raise UsageError(
@@ -59,14 +70,14 @@ class TextFormat:
 
     def join(self, label: int, parts: Sequence[Sequence[int]]) -> np.ndarray:
         """`<bos_c> part <sep> part <end>` as ids."""
-        sequence = [self.class_ids[label]]
+        sequence = self.prompt(label)
         for position, part in enumerate(parts):
             sequence += [self.separator, *part] if position else part
         return np.asarray([*sequence, self.end], dtype=np.int64)
 
     def fields(self, sequence: np.ndarray) -> tuple[str, ...]:
         """The texts between the structural tokens of a sequence, stripped of outer blanks."""
-        body = sequence[1:]
+        body = sequence[self.given :]
         if len(body) and body[-1] == self.end:
             body = body[:-1]
         cuts = np.flatnonzero(body == self.separator)

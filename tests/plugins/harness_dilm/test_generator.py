@@ -18,7 +18,9 @@ from harness.kit.training import decay_groups
 from harness.types import TaskData
 from harness_dilm.generator import Generator, build_generator
 from harness_dilm.generator_names import GPT2, fingerprint, names_student
+from harness_dilm.language_modelling import divisors, negative_log_likelihoods
 from harness_dilm.options import LanguageModelOptions
+from harness_dilm.sampling import sample
 from harness_dilm.vocabulary import train_vocabulary
 from harness_instruct.students import AnyCausalLM
 
@@ -61,6 +63,52 @@ def test_class_tokens_of_a_pretrained_model_start_as_its_start_token(
     for embedding in embeddings:
         for class_id in generator.format.class_ids:
             assert torch.equal(embedding.weight[class_id], embedding.weight[start])
+
+
+class TestClassesThatStartAsTheirNames:
+    @pytest.fixture
+    def named(self, task: TaskData, context: StageContext, tmp_path: Path) -> Generator:
+        save_llama(tmp_path / "llama", task)
+        options = LanguageModelOptions(
+            generator=str(tmp_path / "llama"), class_start="name", dtype="float32"
+        )
+        return build_generator(options, task, context)
+
+    def test_a_class_token_is_the_mean_of_its_name(self, named: Generator, task: TaskData) -> None:
+        rows = named.model.get_input_embeddings().weight
+        for name, class_id in zip(task.label_names, named.format.class_ids, strict=True):
+            ids = named.format.tokenizer(name, add_special_tokens=False).input_ids
+            torch.testing.assert_close(rows[class_id], rows[ids].mean(0))
+        assert not torch.equal(*rows[list(named.format.class_ids)])
+
+    def test_rows_begin_with_the_start_token_and_their_class(
+        self, named: Generator, task: TaskData
+    ) -> None:
+        form = named.format
+        encoded = form.encode(task.train, 24)
+        for ids, row in zip(encoded.ids, task.train, strict=True):
+            assert ids[:2].tolist() == [form.tokenizer.bos_token_id, form.class_ids[row["label"]]]
+            assert form.fields(ids) == (row["text"],)
+
+    def test_neither_of_them_is_predicted(self, named: Generator, task: TaskData) -> None:
+        encoded = named.format.encode(task.train, 24).take(np.arange(3))
+        with torch.no_grad():
+            found = negative_log_likelihoods(named, encoded)
+            for ids, loss in zip(encoded.ids, found, strict=True):
+                logits = named.model(torch.from_numpy(ids)[None]).logits[0]
+                logs = logits.log_softmax(-1)
+                expected = -sum(logs[t, ids[t + 1]] for t in range(1, len(ids) - 1))
+                assert loss == pytest.approx(float(expected), rel=1e-5)
+        np.testing.assert_array_equal(divisors(encoded.lengths, "own", 2), encoded.lengths - 2)
+
+    def test_samples_begin_with_them_too(self, named: Generator) -> None:
+        form, labels = named.format, np.array([0, 1, 1])
+        drawn = sample(
+            named, labels, top_p=1.0, max_new_tokens=50, rng=torch.Generator().manual_seed(0)
+        )
+        for ids, label in zip(drawn.ids, labels, strict=True):
+            assert ids[:2].tolist() == form.prompt(label)
+            assert 2 < len(ids) <= named.max_length
 
 
 def test_class_tokens_of_a_model_from_scratch_start_apart(generator: Generator) -> None:
