@@ -25,10 +25,10 @@ from harness.kit.expert_trajectories import (
 from harness.kit.trajectory.inner_loop import ChunkLoss, InnerLoop, Learned
 from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectory.matching import Passage, relative_displacement
+from harness.kit.trajectory.proxies import Proxy
 from harness.randomness import derive_seed
 from harness.types import TaskData
 from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.proxies import Proxy
 
 _SEED = derive_seed("trajectory experts")
 
