@@ -15,9 +15,9 @@ from harness_tdd.options import TddOptions
 class TddTokens(TddOptions):
     """What `tdd` learned, each vector replaced by its nearest allowed token, as text.
 
-    Learning is shared with `tdd` where the options agree. The published value for this is near
-    chance ("Discretization", Maekawa et al. 2024, arXiv 2404.00264): between the two stands what a
-    method that writes text could reach.
+    Learning is shared with `tdd` where the options agree. The published value for this is chance
+    (50.2 % on SST-2 at 5 rows a class, Maekawa et al. 2024, arXiv 2404.00264): between the two
+    stands what a method that writes text could reach.
 
     labels: `hard`, the class to which the learned label gives most, or the learned label (`soft`).
     """
