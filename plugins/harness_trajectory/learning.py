@@ -12,15 +12,17 @@ from torch import Tensor
 from harness.context import StageContext
 from harness.errors import DivergenceError
 from harness.kit.checkpoint import Checkpoint
-from harness.kit.token_projection import AllowedTokens, NearestTokens, nearest_tokens
+from harness.kit.token_projection import NearestTokens, nearest_tokens
 from harness.kit.trajectory.engines import ENGINES, OuterGradient, OuterLoss, disagreement
 from harness.kit.trajectory.inner_loop import InnerLoop, Learned
-from harness.kit.trajectory.inner_optimizers import Adam, InnerState
+from harness.kit.trajectory.inner_optimizers import InnerState
+from harness.kit.trajectory.outer_adam import adam_step
+from harness.kit.trajectory.proxies import Trainable
 from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectory.regularisers import Strength, neighbour_pull, norm_pull
+from harness.kit.trajectory.words import Vocabulary
 from harness_trajectory.options import TrajectoryOptions
 from harness_trajectory.passages import Passages
-from harness_trajectory.proxies import Trainable
 
 SAVE_SECONDS = 20.0
 """Between two notes of where the loop stands: what a kill may lose."""
@@ -29,21 +31,7 @@ EXPLODED = 1e4
 """A matching loss that is taken for a diverged inner loop; not moving at all has the loss 1."""
 
 CURVES = ("loss", "pull", "step_size", "gradient_norm")
-_BETAS, _EPS = (0.9, 0.999), 1e-12
 _LEAVES = ("vectors", "rho")
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """table: [v, d] the embeddings of all ids; allowed: those that may stand in a text."""
-
-    table: Tensor
-    allowed: AllowedTokens
-
-    @property
-    def mean_square(self) -> float:
-        """The mean squared length of an allowed row: the unit of distances."""
-        return float(self.table[self.allowed.ids.to(self.table.device)].square().sum(1).mean())
 
 
 @dataclass
@@ -171,7 +159,7 @@ class Learning:
         leaves, moments = {"vectors": state.vectors, "rho": state.rho}, {}
         for name in _LEAVES:
             leaf, gradient = leaves[name], gradients[name]
-            leaves[name], moments[name] = _adam(
+            leaves[name], moments[name] = adam_step(
                 leaf, gradient, state.moments[name], step + 1, rates[name]
             )
         if options.project_every and (step + 1) % options.project_every == 0:
@@ -243,13 +231,3 @@ class Learning:
             return
         steps = range(state.steps, self.options.outer_steps)
         yield from self.context.track(steps, "matching trajectories", total=len(steps))
-
-
-def _adam(
-    leaf: Tensor, gradient: Tensor, moments: tuple[Tensor, Tensor], step: int, rate: float
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """One step of Adam and its moments after it; a gradient of zero moves nothing."""
-    adam = Adam(*_BETAS, _EPS)
-    state = adam.resume(leaf, *moments, steps=step - 1)
-    moved, first, second = adam.update(state, gradient, leaf.new_tensor(rate)).tensors
-    return moved, (first, second)

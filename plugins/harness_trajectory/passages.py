@@ -12,7 +12,6 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.fingerprint import digest, rows_digest
-from harness.kit.batching import sample_batches
 from harness.kit.embedding import proxy_inputs
 from harness.kit.expert_trajectories import (
     ExpertOptimizer,
@@ -25,10 +24,10 @@ from harness.kit.expert_trajectories import (
 from harness.kit.trajectory.inner_loop import ChunkLoss, InnerLoop, Learned
 from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectory.matching import Passage, relative_displacement
+from harness.kit.trajectory.proxies import Proxy
 from harness.randomness import derive_seed
 from harness.types import TaskData
 from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.proxies import Proxy
 
 _SEED = derive_seed("trajectory experts")
 
@@ -153,10 +152,16 @@ class Passages:
 
     def loop(self, loss: ChunkLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
         """Inner steps on shuffled rows, each seen equally often, no batch short."""
-        size = self.options.inner_batch or rows
-        batches = sample_batches(rows, size, self.options.inner_steps, generator)
-        device = self.proxy.device
-        return InnerLoop(loss, self.optimizer, [torch.from_numpy(b).to(device) for b in batches])
+        options = self.options
+        return InnerLoop.shuffled(
+            loss,
+            self.optimizer,
+            rows,
+            options.inner_batch,
+            options.inner_steps,
+            generator,
+            self.proxy.device,
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from harness.budget import Budget
@@ -16,15 +15,19 @@ from harness.context import StageContext
 from harness.errors import DivergenceError
 from harness.kit.checkpoint import Checkpoint
 from harness.kit.pseudo_prompts import PseudoPrompts
-from harness.kit.token_projection import (
-    NearestTokens,
-    allow_tokens,
-    token_drift,
+from harness.kit.token_projection import NearestTokens
+from harness.kit.trajectory.initial_rows import Beginning, initial_rows
+from harness.kit.trajectory.proxies import Proxy, Trainable
+from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectory.words import (
+    Vocabulary,
+    drift,
+    neighbours,
+    read_vocabulary,
+    without_blanks,
 )
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, embedded_ids
 from harness.types import DistilledData, TaskData
-from harness_trajectory.initial_rows import initial_rows
-from harness_trajectory.learning import SAVE_SECONDS, Learning, Learnt, Vocabulary
+from harness_trajectory.learning import SAVE_SECONDS, Learning, Learnt
 from harness_trajectory.options import TrajectoryOptions
 from harness_trajectory.passages import (
     Measured,
@@ -34,7 +37,7 @@ from harness_trajectory.passages import (
     train_experts,
 )
 from harness_trajectory.pictures import show
-from harness_trajectory.proxies import Proxy, Trainable, build_proxy
+from harness_trajectory.proxies import build_proxy
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -109,7 +112,8 @@ def learned_way(
     """Experts, vectors and nearest tokens; learned once for all methods with these options."""
     proxy = build_proxy(options, task, context)
     vocabulary = read_vocabulary(proxy)
-    prompts = initial_rows(proxy, vocabulary, options, budget, context)
+    beginning = Beginning("trajectory", options.initial, options.keep_template, options.tokens)
+    prompts = initial_rows(proxy, vocabulary, beginning, budget, context)
     passages = Passages(proxy, train_experts(proxy, options, task, context), options)
     rows = proxy.trainable(prompts)
     learning = Learning(passages, rows, vocabulary, options, context)
@@ -161,32 +165,6 @@ def learn_rows(
     return DistilledData(rows=way.texts, report=report)
 
 
-def read_vocabulary(proxy: Proxy) -> Vocabulary:
-    """The embeddings of all ids, which nothing trains, and those that may stand in a text.
-
-    Raises:
-        UsageError: no token may.
-    """
-    view = proxy.view
-    size = view.module.get_input_embeddings().num_embeddings
-    with torch.no_grad():
-        table = embedded_ids(view, view.start(), torch.arange(size, device=proxy.device))
-    return Vocabulary(table, allow_tokens(proxy.tokenizer, size))
-
-
-def without_blanks(
-    proxy: Proxy, prompts: PseudoPrompts, ids: np.ndarray
-) -> tuple[PseudoPrompts, int]:
-    """The rows with other ids [k], but for those whose text would be blank; and how many."""
-    words = prompts.with_learned_ids(ids)
-    texts = proxy.texts(words)
-    columns = [texts[name][:] for name in proxy.task.input_columns]
-    blank = [any(not text.strip() for text in row) for row in zip(*columns, strict=True)]
-    before, after = prompts.split(prompts.learned_ids), prompts.split(ids)
-    kept = [old if b else new for old, new, b in zip(before, after, blank, strict=True)]
-    return prompts.with_learned_ids(np.concatenate(kept)), sum(blank)
-
-
 def measured_stage(passages: Passages, stage: Stage, context: StageContext) -> Measured | None:
     """None where an inner loop diverges, which unlearned rows may make it do."""
     learned = {EMBEDDINGS: stage.vectors}
@@ -207,20 +185,3 @@ def losses(measured: Mapping[str, Measured | None]) -> Report:
 def displacement(measured: Mapping[str, Measured | None]) -> float:
     """The largest of all inner loops that stayed finite, relative to the parameters."""
     return max((found.displacement for found in measured.values() if found), default=0.0)
-
-
-def neighbours(found: NearestTokens, prompts: PseudoPrompts, vocabulary: Vocabulary) -> Report:
-    """How far the learned vectors are from words, and how many words are other than at first."""
-    before = torch.from_numpy(prompts.learned_ids)
-    unit = vocabulary.mean_square**0.5 if found.metric == "l2" else 1.0
-    return {
-        "neighbour_distance": found.mean_distance / unit,
-        "changed_tokens": found.changed_share(before),
-        "learned_tokens": len(before),
-    }
-
-
-def drift(words: PseudoPrompts, again: Trainable) -> float:
-    """The mean share of a row's tokens that are others after it was text."""
-    pairs = zip(words.rows.ids, again.pseudo.rows.ids, strict=True)
-    return float(np.mean([token_drift(before.tolist(), after.tolist()) for before, after in pairs]))

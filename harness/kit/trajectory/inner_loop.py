@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.errors import DivergenceError, UsageError
+from harness.kit.batching import sample_batches
 from harness.kit.trajectory.inner_optimizers import InnerOptimizer, InnerState
 
 Learned = Mapping[str, Tensor]
@@ -50,6 +52,24 @@ class InnerLoop:
     def __post_init__(self) -> None:
         if not self.chunks or any(len(chunk) == 0 for chunk in self.chunks):
             raise UsageError("an inner loop needs at least one step, and each step an example")
+
+    @classmethod
+    def shuffled(
+        cls,
+        loss: ChunkLoss,
+        optimizer: InnerOptimizer,
+        rows: int,
+        size: int,
+        steps: int,
+        generator: np.random.Generator,
+        device: torch.device,
+    ) -> InnerLoop:
+        """`steps` updates on `size` of `rows` examples, each seen equally often, no batch short.
+
+        size: 0 takes all examples in every step.
+        """
+        batches = sample_batches(rows, size or rows, steps, generator)
+        return cls(loss, optimizer, [torch.from_numpy(batch).to(device) for batch in batches])
 
     def states(self, start: InnerState, learned: Learned, step_size: Tensor) -> list[InnerState]:
         """The N + 1 states of the loop, without a graph.

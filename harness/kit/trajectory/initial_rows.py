@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from harness.budget import Budget
@@ -17,16 +20,33 @@ from harness.kit.pseudo_prompts import (
     random_tokens,
     usable_rows,
 )
+from harness.kit.trajectory.proxies import Proxy
+from harness.kit.trajectory.words import Vocabulary
 from harness.types import LABEL_COLUMN, TaskData
-from harness_trajectory.learning import Vocabulary
-from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.proxies import Proxy
+
+Initial = Literal["random", "k-means", "tokens"]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How initial rows are chosen.
+
+    method: whose draws these are: two methods with one seed draw different rows.
+    initial: rows at random or by k-means, or random ones with random tokens for prompts.
+    keep_template: what all prompts of the pool begin and end with is not learned.
+    tokens: most tokens of all rows together; 0 for no limit.
+    """
+
+    method: str
+    initial: Initial = "random"
+    keep_template: bool = False
+    tokens: int = 0
 
 
 def initial_rows(
     proxy: Proxy,
     vocabulary: Vocabulary,
-    options: TrajectoryOptions,
+    beginning: Beginning,
     budget: Budget,
     context: StageContext,
 ) -> PseudoPrompts:
@@ -36,7 +56,7 @@ def initial_rows(
         UsageError: fewer rows with a token to learn than the budget asks for, or fewer tokens than
             the first row needs.
     """
-    fixed = proxy.tokenizer.all_special_ids
+    method, fixed = beginning.method, proxy.tokenizer.all_special_ids
     usable = usable_rows(proxy.pool, fixed)
     sources = []
     for name, (members, share) in groups(proxy.task, usable, budget).items():
@@ -47,20 +67,21 @@ def initial_rows(
             )
         if not share:
             continue
-        if options.initial == "k-means":
+        if beginning.initial == "k-means":
             pool = proxy.pool
             own = take(pool, members) if isinstance(pool, LabelledRows) else pool.take(members)
-            draw = context.torch_generator("trajectory k-means", name)
+            draw = context.torch_generator(f"{method} k-means", name)
             chosen = kmeans_sources(own, fixed, vocabulary.table, share, draw)
         else:
-            generator = context.numpy_generator("trajectory rows", name)
+            generator = context.numpy_generator(f"{method} rows", name)
             chosen = random_sources(len(members), share, generator)
         sources.append(members[chosen])
-    prompts = prompts_of(proxy.pool, np.concatenate(sources), fixed, template=options.keep_template)
-    if options.tokens:
-        prompts = prompts.within(options.tokens)
-    if options.initial == "tokens":
-        generator = context.numpy_generator("trajectory tokens")
+    chosen_rows = np.concatenate(sources)
+    prompts = prompts_of(proxy.pool, chosen_rows, fixed, template=beginning.keep_template)
+    if beginning.tokens:
+        prompts = prompts.within(beginning.tokens)
+    if beginning.initial == "tokens":
+        generator = context.numpy_generator(f"{method} tokens")
         prompts = random_tokens(prompts, vocabulary.allowed, generator)
     return prompts
 
