@@ -12,7 +12,7 @@ import harness
 from harness.images import image_columns
 from harness.plan import Cell
 from harness.recording import Fitted
-from harness.store import Distilled, atomic_folder
+from harness.store import Distilled, atomic_folder, serialised
 from harness.types import TaskData
 
 _CATEGORIES = {"instruction": "text-generation"}
@@ -27,7 +27,6 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
     of the method's own in `arrays.safetensors`.
     """
     import pyarrow.parquet
-    from safetensors.numpy import save_file
 
     rows = _all_columns(distilled)
     with atomic_folder(folder) as partial:
@@ -36,7 +35,7 @@ def export_distilled(folder: Path, cell: Cell, distilled: Distilled) -> None:
             for row in rows.remove_columns(list(image_columns(rows))):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         if distilled.data.arrays:
-            save_file(dict(distilled.data.arrays), partial / "arrays.safetensors")
+            (partial / "arrays.safetensors").write_bytes(serialised(distilled.data.arrays))
         (partial / "README.md").write_text(card(cell, distilled), encoding="utf-8")
 
 

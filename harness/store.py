@@ -177,7 +177,7 @@ class StoredArrays:
 
     def arrays(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
         """See `harness.context.ArrayCache`."""
-        from safetensors.numpy import load_file, save
+        from safetensors.numpy import load_file
 
         key = stage_key(f"arrays:{name}", inputs)
         folder = self.store.artifacts / "arrays" / key
@@ -195,10 +195,22 @@ class StoredArrays:
             seconds = time.monotonic() - started + self.extra_seconds - extra_before
             self.charged.add(key)
             with atomic_folder(folder) as partial:
-                (partial / "arrays.safetensors").write_bytes(save(arrays))
+                (partial / "arrays.safetensors").write_bytes(serialised(arrays))
                 meta = {"name": name, "inputs": dict(inputs), "seconds": seconds}
                 (partial / "meta.json").write_bytes(_pretty(meta))
             return arrays
+
+
+def serialised(arrays: Arrays) -> bytes:
+    """Arrays as a safetensors file, whatever their layout in memory.
+
+    safetensors writes memory as it lies: of an array with other strides, such as a slice or a
+    transpose, it would silently keep other numbers.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -249,7 +261,6 @@ def _pretty(value: Any) -> bytes:
 
 def _write_distilled(folder: Path, distilled: Distilled) -> None:
     import pyarrow.parquet
-    from safetensors.numpy import save
 
     data = distilled.data
     rows = data.rows
@@ -262,9 +273,9 @@ def _write_distilled(folder: Path, distilled: Distilled) -> None:
         for name in ("indices", "soft_labels", "weights")
         if (value := getattr(data, name)) is not None
     }
-    (folder / "arrays.safetensors").write_bytes(save(arrays))
+    (folder / "arrays.safetensors").write_bytes(serialised(arrays))
     if data.arrays:
-        (folder / _OWN_ARRAYS).write_bytes(save(dict(data.arrays)))
+        (folder / _OWN_ARRAYS).write_bytes(serialised(data.arrays))
     meta = {
         "report": dict(data.report),
         "used_splits": list(data.used_splits),

@@ -119,6 +119,45 @@ def test_shared_arrays_are_computed_once_and_charged_to_every_user(store: Store)
     assert len(calls) == 2
 
 
+LAYOUTS = {
+    "transposed": lambda a: a.T,
+    "slice of the last axis": lambda a: a[:, 1:3],
+    "every second row": lambda a: a[::2],
+    "backwards": lambda a: a[::-1],
+    "chosen columns": lambda a: a[:, np.array([3, 0, 2])],
+    "one of a stack": lambda a: np.stack([a, a + 1, a + 2])[:, np.array([2, 0, 1])][1],
+    "column by column": np.asfortranarray,
+    "one number for all": lambda a: np.broadcast_to(a[0, 0], (3, 2)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_shared_arrays_come_back_whatever_their_layout_in_memory(store: Store, layout: str) -> None:
+    array = LAYOUTS[layout](np.arange(12.0, dtype=np.float32).reshape(3, 4))
+    StoredArrays(store).arrays("embed", {}, lambda: {"a": array})
+    found = StoredArrays(store).arrays("embed", {}, dict)["a"]
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_set_s_arrays_come_back_whatever_their_layout_in_memory(
+    store: Store, layout: str
+) -> None:
+    array = LAYOUTS[layout](np.arange(12.0).reshape(3, 4))
+    data = replace(
+        DistilledData.select(TASK, [5, 3]),
+        soft_labels=np.array([[0.1, 0.5], [0.9, 0.5]]).T,
+        arrays={"vectors": array},
+    )
+    store.save_distilled("k", Distilled(data, Cost(1.5, 10, 20), {}, {}))
+    found = store.distilled("k", TASK.train)
+    assert found is not None
+    np.testing.assert_array_equal(found.data.arrays["vectors"], array)
+    assert data.soft_labels is not None
+    assert found.data.soft_labels is not None
+    np.testing.assert_array_equal(found.data.soft_labels, data.soft_labels)
+
+
 def test_waiting_for_another_stage_is_not_charged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from causal_models import make_lm
 from harness import UsageError, bench
 from harness.context import StageContext
+from harness.store import Store, StoredArrays
 from harness.testing import toy_context, toy_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.probe import FittedProbe, Probe, fit_head
@@ -134,6 +135,20 @@ class TestReader:
         TextReader("lm", task, "mean", 8, own).read(task.validation, own)
         TextReader("bert:tiny", task, "mean", 16, own).read(task.validation, own)
         assert cache.computed.count("text-vectors") == 4
+
+    def test_a_store_gives_back_what_was_read(
+        self, task: TaskData, context: StageContext, tmp_path: Path
+    ) -> None:
+        store = Store(tmp_path / "results")
+        store.prepare()
+        read = []
+        for _ in range(2):
+            own = replace(context, cache=StoredArrays(store))
+            read.append(TextReader("lm", task, "mean", 16, own).read(task.validation, own))
+        assert np.array_equal(*read)
+        assert np.array_equal(
+            read[0], TextReader("lm", task, "mean", 16, own).read(task.validation)
+        )
 
     def test_a_classifier_s_vectors_do_not_hang_on_the_stage_s_seed(
         self, task: TaskData, context: StageContext
