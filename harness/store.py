@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 
 _OWN_ARRAYS = "own.safetensors"
+_ARRAYS_FORMAT = 2
+"""Raised when shared arrays that lie in stores are not to be found again: of the first format, some
+were written with other numbers than they had."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class StoredArrays:
         """See `harness.context.ArrayCache`."""
         from safetensors.numpy import load_file
 
-        key = stage_key(f"arrays:{name}", inputs)
+        key = stage_key(f"arrays:{name}", {**inputs, "format": _ARRAYS_FORMAT})
         folder = self.store.artifacts / "arrays" / key
         asked = time.monotonic()
         with self.store.lock(f"arrays-{key}"):
