@@ -213,7 +213,7 @@ def serialised(arrays: Arrays) -> bytes:
     import numpy as np
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -127,6 +127,7 @@ LAYOUTS = {
     "chosen columns": lambda a: a[:, np.array([3, 0, 2])],
     "one of a stack": lambda a: np.stack([a, a + 1, a + 2])[:, np.array([2, 0, 1])][1],
     "column by column": np.asfortranarray,
+    "a number without axes": lambda a: a[1, 2].reshape(()),
     "one number for all": lambda a: np.broadcast_to(a[0, 0], (3, 2)),
 }
 
