@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.array_files import serialised
 from harness.images import image_columns
 from harness.plan import Cell
 from harness.recording import Fitted
-from harness.store import Distilled, atomic_folder, serialised
+from harness.store import Distilled, atomic_folder
 from harness.types import TaskData
 
 _CATEGORIES = {"instruction": "text-generation"}

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.array_files import serialised
 from harness.context import Arrays
 from harness.curves import Curve
 from harness.errors import StoreError
@@ -202,18 +203,6 @@ class StoredArrays:
                 meta = {"name": name, "inputs": dict(inputs), "seconds": seconds}
                 (partial / "meta.json").write_bytes(_pretty(meta))
             return arrays
-
-
-def serialised(arrays: Arrays) -> bytes:
-    """Arrays as a safetensors file, whatever their layout in memory.
-
-    safetensors writes memory as it lies: of an array with other strides, such as a slice or a
-    transpose, it would silently keep other numbers.
-    """
-    import numpy as np
-    from safetensors.numpy import save
-
-    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def write_atomic(path: Path, content: bytes) -> None:

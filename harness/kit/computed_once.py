@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.array_files import serialised
+
 
 def computed_once(
     path: Path, compute: Callable[[], Mapping[str, np.ndarray]]
@@ -27,12 +29,10 @@ def write_arrays(
     path: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None
 ) -> None:
     """Writes or replaces a file of arrays: whole or not at all. notes: go into its header."""
-    from safetensors.numpy import save_file
-
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, partial, dict(notes) if notes else None)
-    with partial.open("rb+") as file:
+    with partial.open("wb") as file:
+        file.write(serialised(arrays, notes))
+        file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -72,7 +72,7 @@ def embed_rows(
 
     def compute() -> dict[str, np.ndarray]:
         if encoder == TFIDF:
-            vectors = tfidf_vectors(_joined_texts(chosen, columns))
+            vectors = tfidf_vectors(joined_texts(chosen, columns))
         else:
             own = replace(context, seed=_SEED)
             classifier = proxy_student(encoder, context).build(task, own, max_length=MAX_LENGTH)
@@ -189,7 +189,8 @@ def _image_vectors(
     return vectors if rows is None else vectors[np.asarray(rows, dtype=np.int64)]
 
 
-def _joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
+def joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
+    """The texts of each row, one below the other."""
     return ["\n".join(parts) for parts in zip(*(rows[column] for column in columns), strict=True)]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.array_files import serialised
 from harness.errors import UsageError
 from harness.kit.logistic_regression import LinearClassifier, fit_logistic
 from harness.randomness import derive_seed
@@ -143,8 +144,6 @@ class FittedProbe:
 
     def save(self, folder: Path) -> None:
         """Writes the classifier; the model that it looks through is its student's."""
-        from safetensors.numpy import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
         head = self.head
         arrays = {
@@ -153,7 +152,7 @@ class FittedProbe:
             "weight": head.classifier.weight,
             "bias": head.classifier.bias,
         }
-        save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, folder / _ARRAYS)
+        (folder / _ARRAYS).write_bytes(serialised(arrays))
         (folder / _META).write_text(json.dumps({"max_length": self.reader.max_length}))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,8 @@ import numpy as np
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
+from harness.kit.causal_student import proxy_lm_inputs
+from harness.kit.embedding import joined_texts
 from harness.kit.text_classifier import TextClassifier
 from harness.randomness import derive_seed
 from harness.types import TaskData
@@ -58,7 +60,7 @@ class TextReader:
     @cached_property
     def parameters(self) -> int:
         """How many numbers the model has."""
-        arrays = self.context.cache.arrays("text-reader", self._inputs(), self._count)
+        arrays = self.context.cache.arrays("text-reader", self._inputs, self._count)
         return int(arrays["parameters"])
 
     def read(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
@@ -71,7 +73,7 @@ class TextReader:
         if context is None:
             return self._vectors(chosen, None)
         inputs = {
-            **self._inputs(),
+            **self._inputs,
             "rows": rows_digest(chosen),
             "columns": columns,
             "pooling": self.pooling,
@@ -90,17 +92,14 @@ class TextReader:
             return self.model.embed(rows, "mean", context)
         from harness.kit.hidden_states import pool_states
 
-        columns = (rows[column] for column in self.task.input_columns)
-        texts = ["\n".join(parts) for parts in zip(*columns, strict=True)]
+        texts = joined_texts(rows, self.task.input_columns)
         encoded = self.model.encoder(self.max_length).texts(texts)
         return getattr(pool_states(self.model, encoded, context), self.pooling)
 
+    @cached_property
     def _inputs(self) -> dict[str, Any]:
-        student: Any = self.context.student(self.spec)
         return {
-            "student": self.spec,
-            "options": asdict(student),
-            "fingerprint": student.fingerprint(),
+            **proxy_lm_inputs(self.spec, self.context),
             "train": rows_digest(self.task.train),
         }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.array_files import serialised
 from harness.errors import UsageError
 from harness.kit import manifest_file
 from harness.kit.token_projection.round_trip import TokenPrompts
@@ -49,17 +50,15 @@ class ExportedPrompts:
 
 def export_prompts(folder: Path, exported: ExportedPrompts) -> None:
     """Writes `prompts.jsonl`, `embeddings.safetensors` and, last, `manifest.json`."""
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _ROWS).open("w", encoding="utf-8") as file:
         for text, ids in zip(exported.texts, exported.prompts.ids, strict=True):
             file.write(json.dumps({**text, "ids": ids.tolist()}, ensure_ascii=False) + "\n")
     arrays = {
-        str(row): np.ascontiguousarray(vectors, dtype=np.float32)
+        str(row): np.asarray(vectors, dtype=np.float32)
         for row, vectors in enumerate(exported.embeddings)
     }
-    save_file(arrays, folder / _EMBEDDINGS)
+    (folder / _EMBEDDINGS).write_bytes(serialised(arrays))
     fields = {"tokenizer": exported.prompts.tokenizer, "inner_rate": exported.inner_rate}
     manifest_file.write_fields(folder, _FORMAT, fields)
 
