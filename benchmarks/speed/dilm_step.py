@@ -21,20 +21,15 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from dilm_engines import ENGINES, FULL, OURS, PARTS, PEERS, Bench, Clock, flat_gradient, run_engine
 from peak_memory import peak_memory, start_memory
 from tokenizers import Tokenizer, models
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -47,177 +42,11 @@ from harness.context import StageContext
 from harness.kit.batching import EncodedRows
 from harness.kit.text_classifier import TextClassifier
 from harness.types import Recipe, StudentInfo
-from harness_dilm.full_network import NetworkBatch, matched_parameters
 from harness_dilm.generator import Generator
-from harness_dilm.language_modelling import divisors, sequence_losses
-from harness_dilm.learner import Learner, RowTable
-from harness_dilm.matching import HeadBatch, backward_matching_loss, sample_weights
+from harness_dilm.learner import Learner
 from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
 from harness_dilm.text_format import TextFormat
-
-OURS, FULL = "closed form", "whole network"
-PEERS = {"torch.func": OURS, "whole network, torch.func": FULL}
-"""The obvious way to what an engine of ours computes."""
-
-ENGINES = (OURS, "torch.func", "double backward", "published", FULL, "whole network, torch.func")
-PARTS = ("score", "learner", "algebra", "backward", "optimiser")
-
-
-@dataclass
-class Clock:
-    """Milliseconds spent in each part of a step, step after step."""
-
-    device: torch.device
-    spent: dict[str, list[float]] = field(default_factory=lambda: {part: [] for part in PARTS})
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        started = self._now()
-        yield
-        self.spent[name].append((self._now() - started) * 1e3)
-
-    def _now(self) -> float:
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize()
-        return time.perf_counter()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A generator, a learner, and for each class its synthetic and its real rows."""
-
-    generator: Generator
-    learner: Learner
-    samples: tuple[EncodedRows, ...]
-    read: tuple[EncodedRows, ...]
-    real: tuple[EncodedRows, ...]
-
-    def closed_form(self, clock: Clock) -> None:
-        """As `harness_dilm.gradient_matching` does it, rows of all classes at once."""
-        sizes = [len(rows) for rows in self.samples]
-        with clock.part("score"):
-            scale = np.concatenate([divisors(rows.lengths, "batch") for rows in self.samples])
-            losses = sequence_losses(self.generator, joined(self.samples), scale)
-            weights = [sample_weights(own, 1.0) for own in losses.split(sizes)]
-        with clock.part("learner"):
-            features = [self._features(rows) for rows in (self.real, self.read)]
-        with clock.part("algebra"):
-            head = self.learner.classifier.head
-            matches = [
-                HeadBatch.at(head, own, label).match(
-                    HeadBatch.at(head, target, label).mean_gradient(), weight.detach()
-                )
-                for label, (target, own, weight) in enumerate(zip(*features, weights, strict=True))
-            ]
-        with clock.part("backward"):
-            backward_matching_loss(weights, matches)
-
-    def double_backward(self, clock: Clock, *, whole: bool) -> None:
-        """Class after class, with automatic differentiation of the head's gradient."""
-        for label in range(len(self.samples)):
-            with clock.part("score"):
-                weights = self._padded_weights(self.samples[label])
-            with clock.part("learner"):
-                real = self._losses(self.real[label], label)
-                synthetic = self._losses(self.read[label], label)
-            with clock.part("algebra"), sdpa_kernel(SDPBackend.MATH):
-                target = self._head_gradient(real.mean(), whole=whole, differentiable=False)
-                own = self._head_gradient((weights * synthetic).sum(), whole=whole)
-                loss = 1 - F.cosine_similarity(target, own, dim=0)
-            with clock.part("backward"):
-                (loss / len(self.samples)).backward(inputs=list(self.generator.model.parameters()))
-
-    def whole_network(self, clock: Clock) -> None:
-        """As `harness_dilm.gradient_matching` does it with `match = "full"`."""
-        classifier = self.learner.classifier
-        names = matched_parameters(classifier, "full")
-        sizes = [len(rows) for rows in self.samples]
-        with clock.part("score"):
-            scale = np.concatenate([divisors(rows.lengths, "batch") for rows in self.samples])
-            losses = sequence_losses(self.generator, joined(self.samples), scale)
-            weights = [sample_weights(own, 1.0) for own in losses.split(sizes)]
-        matches = []
-        for label, weight in enumerate(weights):
-            with clock.part("learner"):
-                real = NetworkBatch(classifier, names, self.real[label], label).mean_gradient()
-            with clock.part("algebra"):
-                own = NetworkBatch(classifier, names, self.read[label], label)
-                matches.append(own.match(real, weight.detach()))
-        with clock.part("backward"):
-            backward_matching_loss(weights, matches)
-
-    def torch_func(self, clock: Clock, match: str) -> None:
-        """Class after class: a gradient in the generator around one in the learner."""
-        model = self.generator.model
-        values = {name: p.detach() for name, p in model.named_parameters()}
-        for label in range(len(self.samples)):
-
-            def loss(values: dict[str, Tensor], label: int = label) -> Tensor:
-                weights = self._padded_weights(self.samples[label], values)
-                uniform = torch.full((len(self.real[label]),), 1 / len(self.real[label]))
-                target = self._functional_gradient(self.real[label], label, uniform, match)
-                own = self._functional_gradient(self.read[label], label, weights, match)
-                cosine = F.cosine_similarity(target.detach(), own, dim=0)
-                return (1 - cosine) / len(self.samples)
-
-            with clock.part("algebra"), sdpa_kernel(SDPBackend.MATH):
-                gradients = torch.func.grad(loss)(values)
-            for name, parameter in model.named_parameters():
-                before = 0.0 if parameter.grad is None else parameter.grad
-                parameter.grad = before + gradients[name]
-
-    def _functional_gradient(
-        self, rows: EncodedRows, label: int, weights: Tensor, match: str
-    ) -> Tensor:
-        classifier = self.learner.classifier
-        parameters = dict(classifier.model.named_parameters())
-        names = matched_parameters(classifier, match)
-        inputs = rows.pad(range(len(rows)), classifier.pad_id, classifier.device)
-        targets = torch.full((len(rows),), label, device=classifier.device)
-
-        def loss(values: dict[str, Tensor]) -> Tensor:
-            logits = functional_call(classifier.model, values, (), inputs).logits
-            losses = F.cross_entropy(logits, targets, reduction="none")
-            return (weights.to(losses) * losses).sum()
-
-        found = torch.func.grad(loss)({name: parameters[name].detach() for name in names})
-        return torch.cat([leaf.flatten() for leaf in found.values()])
-
-    def _features(self, rows: tuple[EncodedRows, ...]) -> tuple[Tensor, ...]:
-        table = RowTable(joined(rows))
-        features = self.learner.head_inputs(table, np.arange(len(table.rows)))
-        return features.split([len(part) for part in rows])
-
-    def _padded_weights(self, rows: EncodedRows, values: dict[str, Tensor] | None = None) -> Tensor:
-        form = self.generator.format
-        inputs = rows.pad(range(len(rows)), form.pad, self.generator.device)
-        model = self.generator.model
-        outputs = functional_call(model, values, (), inputs) if values else model(**inputs)
-        logits = outputs.logits[:, :-1].transpose(1, 2)
-        targets = inputs["input_ids"][:, 1:]
-        losses = F.cross_entropy(logits, targets, ignore_index=form.pad, reduction="none")
-        scale = torch.from_numpy(divisors(rows.lengths, "batch")).to(losses)
-        return sample_weights(losses.sum(1) / scale, 1.0)
-
-    def _losses(self, rows: EncodedRows, label: int) -> Tensor:
-        classifier = self.learner.classifier
-        inputs = rows.pad(range(len(rows)), classifier.pad_id, classifier.device)
-        with sdpa_kernel(SDPBackend.MATH):
-            logits = classifier.model(**inputs).logits
-        targets = torch.full((len(rows),), label, device=classifier.device)
-        return F.cross_entropy(logits, targets, reduction="none")
-
-    def _head_gradient(self, loss: Tensor, *, whole: bool, differentiable: bool = True) -> Tensor:
-        classifier = self.learner.classifier
-        head = list(classifier.head.parameters())
-        parameters = list(classifier.model.parameters()) if whole else head
-        gradients = torch.autograd.grad(loss, parameters, create_graph=differentiable)
-        return torch.cat([gradient.flatten() for gradient in gradients[-len(head) :]])
-
-
-def joined(parts: tuple[EncodedRows, ...]) -> EncodedRows:
-    return EncodedRows(ids=tuple(row for part in parts for row in part.ids))
 
 
 def random_rows(
@@ -315,23 +144,6 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         model_max_length=512,
     )
-
-
-def run_engine(bench: Bench, engine: str, clock: Clock) -> None:
-    bench.generator.model.zero_grad(set_to_none=True)
-    match engine:
-        case "closed form":
-            bench.closed_form(clock)
-        case "whole network":
-            bench.whole_network(clock)
-        case "torch.func" | "whole network, torch.func":
-            bench.torch_func(clock, "head" if engine == "torch.func" else "full")
-        case _:
-            bench.double_backward(clock, whole=engine == "published")
-
-
-def flat_gradient(bench: Bench) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in bench.generator.model.parameters()])
 
 
 def main() -> None:
