@@ -44,11 +44,6 @@ QUICK: dict[str, Any] = {"teacher": "teacher", "teacher_steps": 4, "teacher_batc
 TAUGHT = [ClipDistill, ClipKd, ClipReinforce]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def context(folder: Path, cache: MemoryCache | None = None, seed: int = 0) -> StageContext:
     made = replace(toy_context(folder, seed), student=lambda name: TEACHERS[name])
     return replace(made, cache=cache or MemoryCache())

@@ -25,11 +25,6 @@ TASK = toy_image_text_task()
 OFF = dict.fromkeys(("task", "ckd", "icl", "fd", "mfd", "gd", "afd"), 0.0)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def teacher(width: int) -> ClipFeatures:
     generator = torch.Generator().manual_seed(1)
     image, text = (

@@ -28,11 +28,6 @@ RECIPE = Recipe(steps=6, batch_size=8, learning_rate=3e-3, warmup=0.0)
 OFF: dict[str, Any] = {"softening": 0.0, "token_weight": 0.0, "mlm_weight": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def fitted(options: LightClip, folder: Path, student: ToyClip | None = None) -> ClipModel:
     task = TASK.sealed()
     return options.fit(task, student or ToyClip(), RECIPE, toy_context(folder))

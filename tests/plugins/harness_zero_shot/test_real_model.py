@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from clip_models import tiny_clip
 from harness.kit.clip_model import ClipModel
@@ -20,14 +18,6 @@ from harness_zero_shot.retrieval import Retrieval
 from harness_zero_shot.zero_shot import ZeroShot
 
 EVALUATORS = [ZeroShot(), Retrieval(), LinearProbe()]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
