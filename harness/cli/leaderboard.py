@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.console import data_console, log_console, warn
+from harness.cli.narrowing import Choice, narrowed
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Board
@@ -38,6 +39,13 @@ def leaderboard(
     metric: Annotated[
         str, typer.Option("--metric", help="Rank by this one instead of the task's main metric.")
     ] = "",
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="The method that others are tested against.")
+    ] = "random",
+    task: Choice = "",
+    student: Choice = "",
+    evaluator: Choice = "",
+    budget: Choice = "",
     open_page: Annotated[
         bool, typer.Option("--open", help="Write the HTML page and show it in the browser.")
     ] = False,
@@ -56,7 +64,8 @@ def leaderboard(
     results = load_results(*(folders or [DEFAULT_FOLDER]))
     for text in (*(problem.reason for problem in results.problems), *results.notes):
         warn(text)
-    board = results.board(allow_mixed=allow_mixed, metric=metric)
+    kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
+    board = kept.board(allow_mixed=allow_mixed, metric=metric, baseline=baseline)
     if open_page:
         _open(host, board, out)
     elif check is not None:

@@ -9,10 +9,7 @@ import typer
 
 from harness.cli.console import log_console, warn
 from harness.cli.leaderboard import DEFAULT_FOLDER
-
-WHOLE = "100%"
-"""The budget of the reference row, which every chart keeps."""
-Choice = Annotated[str, typer.Option(help="Keep only this one.")]
+from harness.cli.narrowing import Choice, narrowed
 
 
 def plot(
@@ -38,12 +35,7 @@ def plot(
     results = load_results(*(folders or [DEFAULT_FOLDER]))
     for problem in results.problems:
         warn(problem.reason)
-    kept = results.filter(
-        task=task or (),
-        student=student or (),
-        evaluator=evaluator or (),
-        budget=[budget, WHOLE] if budget else (),
-    )
+    kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
     path = out or Path(f"{kind}.svg")
     draw(make_plot(kept.board(metric=metric), kind), path)
     log_console().print(f"drew {path}", markup=False, highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from harness.leaderboard.facts import board_facts, table_facts
 from harness.leaderboard.grouping import TableGroup, group_tables
 from harness.leaderboard.overview import Ranking, Transfer, rankings, transfers
 from harness.leaderboard.scoring import score_rows
-from harness.leaderboard.table import Fact, Row, SeedPair, Table
+from harness.leaderboard.table import RANDOM, Fact, Row, SeedPair, Table
 from harness.record import Record
 from harness.results import Results
 
@@ -96,7 +96,7 @@ def build_board(
     *,
     expected: Collection[SeedPair] = (),
     allow_mixed: bool = False,
-    baseline: str = "random",
+    baseline: str = RANDOM,
     reference: str = "full",
     metric: str = "",
 ) -> Board:
@@ -112,7 +112,8 @@ def build_board(
 
     Raises:
         UsageError: there are no records, some cannot stand in one table (see
-            `harness.leaderboard.grouping.group_tables`), or none has the metric.
+            `harness.leaderboard.grouping.group_tables`), none has the metric, or no method is
+            called as the baseline, unless that is random.
     """
     if not results.records:
         raise UsageError("there are no records to rank", hint=_reason(results))
@@ -123,6 +124,7 @@ def build_board(
     if not groups:
         known = sorted({name for record in results.records for name in record.metrics})
         raise unknown_name("metric", metric, known)
+    _refuse_unknown_baseline(groups, baseline)
     tables = tuple(_table(group, baseline, reference, metric) for group in groups)
     records = [record for group in groups for record in group.records]
     return Board(
@@ -152,6 +154,12 @@ def _table(group: TableGroup, baseline: str, reference: str, metric: str) -> Tab
         rows=rows,
         facts=table_facts(group, rows, baseline=baseline),
     )
+
+
+def _refuse_unknown_baseline(groups: Sequence[TableGroup], baseline: str) -> None:
+    known = {row.name for group in groups for row in group.rows}
+    if baseline not in {*known, RANDOM}:
+        raise unknown_name("baseline", baseline, sorted(known))
 
 
 def _has_metric(group: TableGroup, metric: str) -> bool:

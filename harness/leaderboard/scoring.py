@@ -17,7 +17,7 @@ from harness.leaderboard.items import (
     sampling_sd,
 )
 from harness.leaderboard.measures import area_under_curve, label_robust_score
-from harness.leaderboard.table import Comparison, Row, RowCost, SetSize, Verdict
+from harness.leaderboard.table import RANDOM, Comparison, Row, RowCost, SetSize, Verdict
 from harness.ranks import RankInterval
 from harness.record import Record
 from harness.stats import MeanEstimate, estimate_mean, holm, paired_difference
@@ -133,8 +133,13 @@ def _loss(one: Scored, whole: Scored | None) -> MeanEstimate | None:
 def _robust_score(
     one: Scored, baseline: Scored | None, whole: Scored | None
 ) -> MeanEstimate | None:
-    """Seed by seed, from fractions; with hard labels a set's own recipe is the suite's."""
-    if baseline is None or whole is None or baseline is whole or one in (baseline, whole):
+    """Seed by seed, from fractions; with hard labels a set's own recipe is the suite's.
+
+    It is defined by random rows, so another baseline has none.
+    """
+    if baseline is None or whole is None or baseline.group.name != RANDOM:
+        return None
+    if one in (baseline, whole):
         return None
     if any(record.distilled.soft_labels for record in one.group.records):
         return None

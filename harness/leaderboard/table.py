@@ -13,6 +13,9 @@ SeedPair = tuple[int, int]
 """(distill_seed, fit_seed) of one run."""
 Verdict = Literal["better", "worse", "no evidence"]
 
+RANDOM = "random"
+"""The rows that anyone can have: what methods are compared with unless asked otherwise."""
+
 
 @dataclass(frozen=True)
 class Fact:

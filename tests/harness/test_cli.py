@@ -151,6 +151,21 @@ def test_a_corrupted_record_is_named_and_the_others_are_ranked(
     assert "first" in done.stdout
 
 
+def test_a_board_may_keep_one_budget_and_have_another_baseline(command: Command) -> None:
+    assert command("bench", *TOY, "--budget", "2/class,4/class").returncode == 0
+    chosen = ("--budget", "2/class", "--student", "words", "--baseline", "first")
+    done = command("leaderboard", "runs/toy", *chosen, "-f", "json")
+    (table,) = json.loads(done.stdout)["tables"]
+    assert {row["budget"] for row in table["rows"]} == {"2/class", "100%"}
+    against = {row["distiller"]: row["baseline"] for row in table["rows"]}
+    assert against["seeded"] == "first"
+    assert against["first"] is None
+    for option, name in (("--baseline", "frist"), ("--student", "word")):
+        refused = command("leaderboard", "runs/toy", option, name)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert name in refused.stderr
+
+
 def test_distill_writes_data_and_a_card(command: Command, tmp_path: Path) -> None:
     done = command("distill", "-d", "first", "--out", "set", *TOY[:3], "--device", "cpu")
     assert done.returncode == 0, done.stderr

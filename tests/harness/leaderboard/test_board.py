@@ -153,6 +153,24 @@ class TestComparison:
         assert rows_of(board)["dilm @ 10/class"].comparison is None
         assert "no whole random row at 10/class" in facts_of(board)["comparison"]
 
+    def test_another_baseline_is_what_all_are_tested_against(self, make_record: Any) -> None:
+        groups = [make_record.seeds("random", RANDOM), make_record.seeds("dilm", DILM),
+                  make_record.seeds("full", [0.9, 0.9, 0.9], budget="100%")]  # fmt: skip
+        rows = rows_of(board_of(*groups, baseline="dilm"))
+        comparison = rows["random @ 10/class"].comparison
+        assert comparison is not None
+        assert comparison.baseline == "dilm"
+        expected = scipy.stats.ttest_rel(RANDOM, DILM).pvalue
+        assert comparison.difference.p_value == pytest.approx(expected)
+        assert rows["dilm @ 10/class"].comparison is None
+        assert all(row.robust_score is None for row in rows.values())
+        assert rows_of(board_of(*groups))["dilm @ 10/class"].robust_score is not None
+
+    def test_an_unknown_baseline_is_refused(self, make_record: Any) -> None:
+        with pytest.raises(UsageError, match="unknown baseline 'dlim'") as caught:
+            board_of(make_record.seeds("dilm", DILM), baseline="dlim")
+        assert "dilm" in str(caught.value.hint)
+
     def test_two_configurations_of_random_leave_no_baseline(self, make_record: Any) -> None:
         board = board_of(
             make_record.seeds("random", RANDOM, options={"balanced": True}),
