@@ -1,4 +1,4 @@
-"""Students that leave a language model as it is."""
+"""Students that leave pre-trained weights as they are."""
 
 from __future__ import annotations
 
@@ -23,4 +23,11 @@ def harness_register_students(register: Register) -> None:
         summary="a linear classifier on what another student makes of texts: probe:STUDENT",
         version="1",
         argument="model",
+    )
+    register(
+        "static",
+        "harness_frozen.static_vectors:Static",
+        summary="a linear classifier on means of pre-trained token vectors: static:wordllama",
+        version="1",
+        argument="variant",
     )

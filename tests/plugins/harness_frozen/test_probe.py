@@ -18,7 +18,9 @@ from harness.context import StageContext
 from harness.store import Store, StoredArrays
 from harness.testing import toy_context, toy_task
 from harness.types import DistilledData, Recipe, TaskData
-from harness_frozen.probe import FittedProbe, Probe, fit_head
+from harness_frozen.linear_head import fit_head
+from harness_frozen.linear_student import FittedLinear
+from harness_frozen.probe import Probe
 from harness_frozen.text_vectors import TextReader
 from harness_instruct.students import AnyCausalLM
 from harness_text.students import Bert
@@ -170,7 +172,7 @@ class TestReader:
 
 
 class TestProbe:
-    def fitted(self, task: TaskData, context: StageContext, **options: Any) -> FittedProbe:
+    def fitted(self, task: TaskData, context: StageContext, **options: Any) -> FittedLinear:
         data = DistilledData.select(task, range(12))
         return Probe(**{"model": "lm", **options}).fit(task, data, RECIPE, context)
 
