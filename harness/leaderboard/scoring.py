@@ -270,7 +270,11 @@ def _notes(group: RowGroup, row: Row) -> tuple[str, ...]:
         notes.append(f"predicts one and the same class in {row.degenerate_runs} of {row.runs} runs")
     sets = {record.distill_key for record in group.records}
     if row.score and row.score.n > 1 and len(sets) == 1:
-        notes.append("one set for all distilling seeds, so its spread is that of fitting")
+        notes.append(
+            "one set for all distilling seeds, so its spread is that of fitting"
+            if len(set(row.seed_scores.values())) > 1
+            else "one set for all distilling seeds and no spread in fitting: in effect one run"
+        )
     difference = row.comparison.difference if row.comparison else None
     if difference and difference.n > 1 and difference.p_value is None:
         notes.append(

@@ -462,8 +462,17 @@ class TestMarks:
             make_record.seeds("herding", DILM, one_set=True), make_record.seeds("random", RANDOM)
         )
         rows = rows_of(board)
-        assert any("one set" in note for note in rows["herding @ 10/class"].notes)
+        (note,) = rows["herding @ 10/class"].notes
+        assert note.endswith("so its spread is that of fitting")
         assert rows["random @ 10/class"].notes == ()
+
+    def test_a_set_that_every_fit_makes_the_same_of_is_one_run(self, make_record: Any) -> None:
+        board = board_of(
+            make_record.seeds("herding", [0.1 + 0.2] * 3, one_set=True),
+            make_record.seeds("random", RANDOM),
+        )
+        (note,) = rows_of(board)["herding @ 10/class"].notes
+        assert note.endswith("no spread in fitting: in effect one run")
 
 
 class TestCost:
