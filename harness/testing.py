@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.budget import Budget
-from harness.components import Component, DistillerComponent
+from harness.components import DistillerComponent
+from harness.conformance import FittedTwice, described, described_component, require
+from harness.conformance import toy_context as toy_context
 from harness.context import StageContext
 from harness.contracts import check_capabilities, check_distilled, check_score, check_task
 from harness.errors import ContractError
@@ -59,12 +61,6 @@ def toy_task(classes: int = 2, rows: int = 60, seed: int = 0) -> TaskData:
         },
         source=DataSource("package", "harness.testing"),
     )
-
-
-def toy_context(folder: Path, seed: int = 0) -> StageContext:
-    """A context for one stage that keeps its files in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return StageContext(seed=seed, workdir=folder)
 
 
 @dataclass(frozen=True)
@@ -189,11 +185,11 @@ def check_task_plugin(task: Any, locator: DataLocator) -> TaskData:
     Raises:
         ContractError: it does not.
     """
-    component = _component("task", task)
+    component = described_component("task", task)
     first, second = task.load(locator), task.load(locator)
     check_task(component, first)
     for split in first.splits:
-        _require(
+        require(
             component,
             rows_digest(first.split(split)) == rows_digest(second.split(split)),
             field=split,
@@ -216,7 +212,7 @@ def check_distiller(
     Raises:
         ContractError: it does not, or it looks at the test split.
     """
-    component = DistillerComponent(**_described("distiller", distiller), produces=produces)
+    component = DistillerComponent(**described("distiller", distiller), produces=produces)
     sealed = (task or toy_task()).sealed()
     seeds = (0, 0, 1) if deterministic else (0, 0)
     for text in budgets:
@@ -229,7 +225,7 @@ def check_distiller(
             check_distilled(component, data, sealed, budget)
             contents.add(rows_digest(data.rows))
         same = "whatever the seed" if deterministic else "for the same seed"
-        _require(component, len(contents) == 1, field="rows", expected=f"the same rows {same}")
+        require(component, len(contents) == 1, field="rows", expected=f"the same rows {same}")
 
 
 def check_student(student: Any, folder: Path, task: TaskData | None = None) -> None:
@@ -240,33 +236,24 @@ def check_student(student: Any, folder: Path, task: TaskData | None = None) -> N
     """
     import numpy as np
 
-    component = _component("student", student)
+    component = described_component("student", student)
     sealed = (task or toy_task()).sealed()
     data = DistilledData.select(sealed, range(min(20, len(sealed.train))))
     recipe = Recipe(steps=3, batch_size=8, max_length=32)
-    fitted = []
-    for attempt in range(2):
-        context = toy_context(folder / f"fit-{attempt}")
-        with seeded(context.seed):
-            fitted.append(student.fit(sealed, data, recipe, context))
-    check_capabilities(component, getattr(student, "offers", ()), fitted[0])
+    fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
     rows = sealed.validation
-    first = fitted[0].predict(rows)
-    _require(component, isinstance(student.fingerprint(), str), field="fingerprint",
-             expected="a string")  # fmt: skip
-    _require(component, first.shape == (len(rows), len(sealed.label_names)), field="predict",
-             expected="an array [rows, classes]")  # fmt: skip
-    _require(component, bool(np.allclose(first.sum(axis=1), 1, atol=1e-4)), field="predict",
-             expected="probabilities")  # fmt: skip
-    _require(component, bool(np.array_equal(first, fitted[1].predict(rows))), field="fit",
-             expected="the same weights for the same seed")  # fmt: skip
-    fitted[0].save(folder / "saved")
-    loaded = student.load(folder / "saved", sealed, toy_context(folder / "load"))
-    _require(component, bool(np.allclose(first, loaded.predict(rows), atol=1e-6)), field="load",
-             expected="the model that was saved")  # fmt: skip
-    backwards = fitted[0].predict(rows.select(range(len(rows) - 1, -1, -1)))
-    _require(component, bool(np.allclose(first, backwards[::-1], atol=1e-4)), field="predict",
-             expected="probabilities in the order of the rows")  # fmt: skip
+    found = fitted.first.predict(rows)
+    require(component, found.shape == (len(rows), len(sealed.label_names)), "predict",
+            "an array [rows, classes]")  # fmt: skip
+    sums = found.sum(axis=1)
+    require(component, bool(np.allclose(sums, 1, atol=1e-4)), "predict", "probabilities")
+    require(component, bool(np.array_equal(found, fitted.again.predict(rows))), "fit",
+            "the same weights for the same seed")  # fmt: skip
+    require(component, bool(np.allclose(found, fitted.loaded.predict(rows), atol=1e-6)), "load",
+            "the model that was saved")  # fmt: skip
+    backwards = fitted.first.predict(rows.select(range(len(rows) - 1, -1, -1)))
+    require(component, bool(np.allclose(found, backwards[::-1], atol=1e-4)), "predict",
+            "probabilities in the order of the rows")  # fmt: skip
 
 
 def check_classification_evaluator(
@@ -279,7 +266,7 @@ def check_classification_evaluator(
     """
     import numpy as np
 
-    component = _component("evaluator", evaluator)
+    component = described_component("evaluator", evaluator)
     task = task or toy_task()
     counts = np.array(task.class_counts("test"))
     majority = int(counts.argmax())
@@ -288,7 +275,7 @@ def check_classification_evaluator(
     score = evaluator.evaluate(constant, task, "test", toy_context(folder))
     check_score(component, score, task, "test")
     accuracy = float(np.mean(score.items["score"]))
-    _require(component, abs(accuracy - counts.max() / counts.sum()) < 1e-9, field="items['score']",
+    require(component, abs(accuracy - counts.max() / counts.sum()) < 1e-9, field="items['score']",
              expected="the majority share for a constant predictor")  # fmt: skip
     broken = ConstantPredictor([float("nan")] * len(counts))
     try:
@@ -297,7 +284,7 @@ def check_classification_evaluator(
         )
     except ContractError:
         return
-    _require(component, False, field="evaluate", expected="an error when probabilities are NaN")
+    require(component, False, field="evaluate", expected="an error when probabilities are NaN")
 
 
 def _toy_rows(classes: int, rows: int, seed: int) -> Dataset:
@@ -318,23 +305,3 @@ def _toy_rows(classes: int, rows: int, seed: int) -> Dataset:
 def _texts(rows: Dataset, task: TaskData) -> list[str]:
     columns = [rows[column][:] for column in task.input_columns]
     return [" ".join(parts) for parts in zip(*columns, strict=True)]
-
-
-def _described(kind: Any, instance: Any) -> dict[str, Any]:
-    name = type(instance).__name__
-    return {
-        "kind": kind, "name": name, "target": type(instance), "summary": "",
-        "plugin": type(instance).__module__, "distribution": "", "version": "",
-    }  # fmt: skip
-
-
-def _component(kind: Any, instance: Any) -> Component:
-    return Component(**_described(kind, instance))
-
-
-def _require(component: Component, holds: bool, *, field: str, expected: str) -> None:
-    if not holds:
-        raise ContractError(
-            plugin=f"{component.kind} '{component.name}'", field=field, expected=expected,
-            got="something else",
-        )  # fmt: skip

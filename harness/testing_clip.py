@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.components import Component
+from harness.conformance import FittedTwice, described_component, require, toy_context
 from harness.contracts import check_capabilities, check_score
 from harness.errors import ContractError
-from harness.randomness import seeded
-from harness.testing import toy_context
 from harness.types import (
     LABEL_COLUMN,
     DataSource,
@@ -114,40 +112,32 @@ def check_image_text_student(student: Any, folder: Path, task: TaskData | None =
     """
     import numpy as np
 
-    component = _component("student", student)
+    component = described_component("student", student)
     sealed = (task or toy_image_text_task()).sealed()
     data = DistilledData.select(sealed, range(min(24, len(sealed.train))))
     recipe = Recipe(steps=3, batch_size=8)
-    fitted = []
-    for attempt in range(2):
-        context = toy_context(folder / f"fit-{attempt}")
-        with seeded(context.seed):
-            fitted.append(student.fit(sealed, data, recipe, context))
-    check_capabilities(component, getattr(student, "offers", ()), fitted[0])
+    fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
     rows = sealed.validation
     texts = list(rows["caption"][:])
-    _require(component, isinstance(student.fingerprint(), str), "fingerprint", "a string")
-    images, words = fitted[0].encode_image(rows), fitted[0].encode_text(texts)
+    images, words = fitted.first.encode_image(rows), fitted.first.encode_text(texts)
     for field, made in (("encode_image", images), ("encode_text", words)):
         fine = made.dtype == np.float32 and made.ndim == 2 and len(made) == len(rows)
-        _require(component, fine, field, f"float32 of shape ({len(rows)}, width)")
+        require(component, fine, field, f"float32 of shape ({len(rows)}, width)")
         lengths = np.linalg.norm(made, axis=1)
-        _require(component, bool(np.allclose(lengths, 1, atol=1e-4)), field, "unit vectors")
-    _require(component, images.shape == words.shape, "encode_text", "the width of the images")
+        require(component, bool(np.allclose(lengths, 1, atol=1e-4)), field, "unit vectors")
+    require(component, images.shape == words.shape, "encode_text", "the width of the images")
     for field, again in (
-        ("encode_image", fitted[0].encode_image(rows.select(range(len(rows))[::-1]))[::-1]),
-        ("encode_text", fitted[0].encode_text(texts[::-1])[::-1]),
+        ("encode_image", fitted.first.encode_image(rows.select(range(len(rows))[::-1]))[::-1]),
+        ("encode_text", fitted.first.encode_text(texts[::-1])[::-1]),
     ):
         first = images if field == "encode_image" else words
-        _require(component, bool(np.allclose(first, again, atol=1e-4)), field,
+        require(component, bool(np.allclose(first, again, atol=1e-4)), field,
                  "embeddings in the order given")  # fmt: skip
-    _require(component, bool(np.array_equal(images, fitted[1].encode_image(rows))), "fit",
-             "the same weights for the same seed")  # fmt: skip
-    fitted[0].save(folder / "saved")
-    loaded = student.load(folder / "saved", sealed, toy_context(folder / "load"))
-    same = np.allclose(images, loaded.encode_image(rows), atol=1e-4)
-    same = same and np.allclose(words, loaded.encode_text(texts), atol=1e-4)
-    _require(component, bool(same), "load", "the model that was saved")
+    require(component, bool(np.array_equal(images, fitted.again.encode_image(rows))), "fit",
+            "the same weights for the same seed")  # fmt: skip
+    same = np.allclose(images, fitted.loaded.encode_image(rows), atol=1e-4)
+    same = same and np.allclose(words, fitted.loaded.encode_text(texts), atol=1e-4)
+    require(component, bool(same), "load", "the model that was saved")
 
 
 def check_image_text_evaluator(evaluator: Any, folder: Path, task: TaskData | None = None) -> None:
@@ -159,7 +149,7 @@ def check_image_text_evaluator(evaluator: Any, folder: Path, task: TaskData | No
     """
     import numpy as np
 
-    component = _component("evaluator", evaluator)
+    component = described_component("evaluator", evaluator)
     task = task or toy_image_text_task()
     split: Split = "test"
     blind = FixedEmbeddings(lambda picture: np.ones(4), lambda text: np.ones(4))
@@ -170,15 +160,15 @@ def check_image_text_evaluator(evaluator: Any, folder: Path, task: TaskData | No
         check_score(component, score, task, split)
         values.append(score.value)
     chance = max(task.class_counts(split), default=1) / len(task.split(split))
-    _require(component, values[0] == 1.0, "metrics", "1 for a model that sees")
-    _require(component, values[1] <= chance + 1e-9, "metrics",
+    require(component, values[0] == 1.0, "metrics", "1 for a model that sees")
+    require(component, values[1] <= chance + 1e-9, "metrics",
              f"at most {chance:.3g} for a model to which all is equal")  # fmt: skip
     broken = FixedEmbeddings(lambda picture: np.full(4, np.nan), lambda text: np.ones(4))
     try:
         evaluator.evaluate(broken, task, split, toy_context(folder))
     except ContractError:
         return
-    _require(component, False, "evaluate", "an error when embeddings are NaN")
+    require(component, False, "evaluate", "an error when embeddings are NaN")
 
 
 def _squares(rows: int, seed: int, classes: bool) -> Dataset:
@@ -234,18 +224,3 @@ def _units(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
     made = np.stack(vectors).astype(np.float32)
     return made / np.linalg.norm(made, axis=1, keepdims=True)
-
-
-def _component(kind: Any, instance: Any) -> Component:
-    return Component(
-        kind=kind, name=type(instance).__name__, target=type(instance), summary="",
-        plugin=type(instance).__module__, distribution="", version="",
-    )  # fmt: skip
-
-
-def _require(component: Component, holds: bool, field: str, expected: str) -> None:
-    if not holds:
-        raise ContractError(
-            plugin=f"{component.kind} '{component.name}'", field=field, expected=expected,
-            got="something else",
-        )  # fmt: skip

@@ -15,11 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.components import Component
+from harness.conformance import FittedTwice, described_component, require, toy_context
 from harness.contracts import check_capabilities, check_score
 from harness.errors import ContractError
-from harness.randomness import seeded
-from harness.testing import toy_context
 from harness.types import (
     DataSource,
     DistilledData,
@@ -104,35 +102,28 @@ def check_language_model(student: Any, folder: Path, task: TaskData | None = Non
     """
     import numpy as np
 
-    component = _component("student", student)
+    component = described_component("student", student)
     sealed = (task or toy_instruction_task()).sealed()
     data = DistilledData.select(sealed, range(min(12, len(sealed.train))))
     recipe = Recipe(steps=3, batch_size=4, max_length=64)
-    fitted = []
-    for attempt in range(2):
-        context = toy_context(folder / f"fit-{attempt}")
-        with seeded(context.seed):
-            fitted.append(student.fit(sealed, data, recipe, context))
-    check_capabilities(component, getattr(student, "offers", ()), fitted[0])
+    fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
     rows = sealed.validation
     pairs = list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
-    _require(component, isinstance(student.fingerprint(), str), "fingerprint", "a string")
-    first = fitted[0].loglikelihood(pairs)
+    first = fitted.first.loglikelihood(pairs)
     shape = (len(pairs),)
-    _require(component, all(a.shape == shape for a in (first.sums, first.greedy, first.tokens)),
-             "loglikelihood", f"arrays of shape {shape}")  # fmt: skip
+    require(component, all(a.shape == shape for a in (first.sums, first.greedy, first.tokens)),
+            "loglikelihood", f"arrays of shape {shape}")  # fmt: skip
     fine = np.isfinite(first.sums) & (first.sums <= 0) & (first.tokens > 0)
-    _require(component, bool(fine.all()), "loglikelihood", "finite logarithms of probabilities")
-    again = fitted[1].loglikelihood(pairs)
-    _require(component, bool(np.array_equal(first.sums, again.sums)), "fit",
-             "the same weights for the same seed")  # fmt: skip
-    fitted[0].save(folder / "saved")
-    loaded = student.load(folder / "saved", sealed, toy_context(folder / "load"))
-    _require(component, bool(np.allclose(first.sums, loaded.loglikelihood(pairs).sums, atol=1e-4)),
-             "load", "the model that was saved")  # fmt: skip
-    backwards = fitted[0].loglikelihood(pairs[::-1])
-    _require(component, bool(np.allclose(first.sums, backwards.sums[::-1], atol=1e-4)),
-             "loglikelihood", "values in the order of the pairs")  # fmt: skip
+    require(component, bool(fine.all()), "loglikelihood", "finite logarithms of probabilities")
+    again = fitted.again.loglikelihood(pairs)
+    require(component, bool(np.array_equal(first.sums, again.sums)), "fit",
+            "the same weights for the same seed")  # fmt: skip
+    loaded = fitted.loaded.loglikelihood(pairs)
+    require(component, bool(np.allclose(first.sums, loaded.sums, atol=1e-4)), "load",
+            "the model that was saved")  # fmt: skip
+    backwards = fitted.first.loglikelihood(pairs[::-1])
+    require(component, bool(np.allclose(first.sums, backwards.sums[::-1], atol=1e-4)),
+            "loglikelihood", "values in the order of the pairs")  # fmt: skip
 
 
 def check_likelihood_evaluator(evaluator: Any, folder: Path, task: TaskData | None = None) -> None:
@@ -141,7 +132,7 @@ def check_likelihood_evaluator(evaluator: Any, folder: Path, task: TaskData | No
     Raises:
         ContractError: it does not.
     """
-    component = _component("evaluator", evaluator)
+    component = described_component("evaluator", evaluator)
     task = task or toy_instruction_task()
     right = set(zip(task.test["prompt"][:], task.test["completion"][:], strict=True))
     split: Split = "test"
@@ -150,14 +141,14 @@ def check_likelihood_evaluator(evaluator: Any, folder: Path, task: TaskData | No
         check_capabilities(component, evaluator.needs, model)
         score = evaluator.evaluate(model, task, split, toy_context(folder))
         check_score(component, score, task, split)
-        _require(component, score.value == expected, "metrics",
+        require(component, score.value == expected, "metrics",
                  f"{expected:g} for a model that knows the answers")  # fmt: skip
     broken = FixedLikelihood(lambda prompt, continuation: float("nan"))
     try:
         evaluator.evaluate(broken, task, split, toy_context(folder))
     except ContractError:
         return
-    _require(component, False, "evaluate", "an error when log-likelihoods are NaN")
+    require(component, False, "evaluate", "an error when log-likelihoods are NaN")
 
 
 def _of_the_answers(
@@ -202,18 +193,3 @@ def _pool(rows: int) -> Dataset:
 
 def _prompt(thing: str, number: int) -> str:
     return f"Question {number}: what colour is {thing}?\nAnswer: "
-
-
-def _component(kind: Any, instance: Any) -> Component:
-    return Component(
-        kind=kind, name=type(instance).__name__, target=type(instance), summary="",
-        plugin=type(instance).__module__, distribution="", version="",
-    )  # fmt: skip
-
-
-def _require(component: Component, holds: bool, field: str, expected: str) -> None:
-    if not holds:
-        raise ContractError(
-            plugin=f"{component.kind} '{component.name}'", field=field, expected=expected,
-            got="something else",
-        )  # fmt: skip
