@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ def toy_context(folder: Path, seed: int = 0) -> StageContext:
     """A context for one stage that keeps its files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     return StageContext(seed=seed, workdir=folder)
+
+
+MakeContext = Callable[[Path, int], StageContext]
+"""From a folder and a seed: for parts that look through other students, or keep arrays."""
 
 
 def described(kind: Kind, instance: Any) -> dict[str, Any]:
@@ -58,17 +63,18 @@ class FittedTwice:
         data: DistilledData,
         recipe: Recipe,
         folder: Path,
+        make_context: MakeContext = toy_context,
     ) -> FittedTwice:
         """Raises ContractError when the student offers what it has not, or has no fingerprint."""
         require(component, isinstance(student.fingerprint(), str), "fingerprint", "a string")
 
         def fit(name: str) -> Any:
-            context = toy_context(folder / name)
+            context = make_context(folder / name, 0)
             with seeded(context.seed):
                 return student.fit(task, data, recipe, context)
 
         first, again = fit("fit-0"), fit("fit-1")
         check_capabilities(component, getattr(student, "offers", ()), first)
         first.save(folder / "saved")
-        loaded = student.load(folder / "saved", task, toy_context(folder / "load"))
+        loaded = student.load(folder / "saved", task, make_context(folder / "load", 0))
         return cls(first, again, loaded)

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.budget import Budget
 from harness.components import DistillerComponent
-from harness.conformance import FittedTwice, described, described_component, require
+from harness.conformance import (
+    FittedTwice,
+    MakeContext,
+    described,
+    described_component,
+    require,
+)
 from harness.conformance import toy_context as toy_context
 from harness.context import StageContext
 from harness.contracts import check_capabilities, check_distilled, check_score, check_task
@@ -206,8 +212,11 @@ def check_distiller(
     deterministic: bool = False,
     task: TaskData | None = None,
     budgets: Sequence[str] = ("2/class", "10rows", "25%"),
+    make_context: MakeContext = toy_context,
 ) -> None:
     """A distiller keeps its contract at several budgets, and the same seed gives the same set.
+
+    make_context: of a folder and a seed, for a distiller that looks through a proxy.
 
     Raises:
         ContractError: it does not, or it looks at the test split.
@@ -219,7 +228,7 @@ def check_distiller(
         budget = Budget.parse(text)
         contents = set()
         for attempt, seed in enumerate(seeds):
-            context = toy_context(folder / f"{budget.unit}-{attempt}", seed)
+            context = make_context(folder / f"{budget.unit}-{attempt}", seed)
             with seeded(seed):
                 data = distiller.distill(sealed, budget, context)
             check_distilled(component, data, sealed, budget)
@@ -228,8 +237,16 @@ def check_distiller(
         require(component, len(contents) == 1, field="rows", expected=f"the same rows {same}")
 
 
-def check_student(student: Any, folder: Path, task: TaskData | None = None) -> None:
+def check_student(
+    student: Any,
+    folder: Path,
+    task: TaskData | None = None,
+    *,
+    make_context: MakeContext = toy_context,
+) -> None:
     """A student trains reproducibly, survives saving, and predicts row by row.
+
+    make_context: of a folder and a seed, for a student that builds on another one.
 
     Raises:
         ContractError: it does not.
@@ -240,7 +257,7 @@ def check_student(student: Any, folder: Path, task: TaskData | None = None) -> N
     sealed = (task or toy_task()).sealed()
     data = DistilledData.select(sealed, range(min(20, len(sealed.train))))
     recipe = Recipe(steps=3, batch_size=8, max_length=32)
-    fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
+    fitted = FittedTwice.of(component, student, sealed, data, recipe, folder, make_context)
     rows = sealed.validation
     found = fitted.first.predict(rows)
     require(component, found.shape == (len(rows), len(sealed.label_names)), "predict",

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import testing
 from harness.budget import Budget
 from harness.components import DistillerComponent
 from harness.context import StageContext
@@ -255,14 +254,12 @@ def test_a_coreset_of_embeddings_needs_no_classes(
     method: type[EmbeddedCoreset],
     embedding: Literal["tfidf", "proxy"],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By words, and by the hidden states of a language model."""
 
     def with_a_language_model(folder: Path, seed: int) -> StageContext:
         return StageContext(seed, folder, student=lambda spec: Llama(variant="tiny"))
 
-    monkeypatch.setattr(testing, "toy_context", with_a_language_model)
     check_distiller(
         method(proxy="llama:tiny", embedding=embedding),
         tmp_path,
@@ -270,6 +267,7 @@ def test_a_coreset_of_embeddings_needs_no_classes(
         deterministic=method is not KMeans,
         task=toy_instruction_task(rows=24),
         budgets=("6rows", "25%", "100%"),
+        make_context=with_a_language_model,
     )
 
 

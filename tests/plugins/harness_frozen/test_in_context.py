@@ -47,17 +47,12 @@ def test_it_is_a_student_that_uses_another(
 
 
 def test_it_conforms(
-    lm: CausalLM,
-    reviews: TaskData,
-    context_with: MakeContext,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    lm: CausalLM, reviews: TaskData, context_with: MakeContext, tmp_path: Path
 ) -> None:
-    def context(folder: Path, seed: int = 0) -> StageContext:
+    def context(folder: Path, seed: int) -> StageContext:
         return context_with(lm, seed)
 
-    monkeypatch.setattr("harness.testing.toy_context", context)
-    check_student(replace(STUDENT, orders=2), tmp_path, reviews)
+    check_student(replace(STUDENT, orders=2), tmp_path, reviews, make_context=context)
 
 
 class TestWhatIsShown:

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import testing
 from harness.budget import Budget
 from harness.components import DistillerComponent
 from harness.context import StageContext
@@ -65,9 +64,8 @@ def test_each_names_its_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_contract_is_kept_on_instructions(
-    name: str, tmp_path: Path, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, make_context: MakeContext
 ) -> None:
-    monkeypatch.setattr(testing, "toy_context", lambda folder, seed: make_context(seed))
     check_distiller(
         make(name),
         tmp_path,
@@ -75,6 +73,7 @@ def test_the_contract_is_kept_on_instructions(
         deterministic=registered()[name].deterministic,
         task=toy_instruction_task(rows=24),
         budgets=("1rows", "5rows", "25%", "100%"),
+        make_context=lambda folder, seed: make_context(seed),
     )
 
 
