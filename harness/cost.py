@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from harness.errors import ComputedElsewhere
 from harness.record import Cost
 
 SAMPLE_SECONDS = 0.1
@@ -18,7 +19,7 @@ class Meter:
     """Times a stage and samples its memory; what an attempt spent survives a kill.
 
     The elapsed time is written to `workdir` every two seconds, so that a stage which was
-    killed and resumed is charged for both attempts.
+    killed and resumed is charged for both attempts. One that was put off is charged for none.
     """
 
     def __init__(self, workdir: Path, device: str) -> None:
@@ -44,6 +45,8 @@ class Meter:
     ) -> None:
         self._done.set()
         self._sampler.join()
+        if kind is ComputedElsewhere:
+            _write_spent(self._spent_file, self._before)
 
     def cost(self, extra_seconds: float = 0.0) -> Cost:
         """The bill so far; `extra_seconds` are shared results that were found, not computed."""

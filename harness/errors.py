@@ -35,6 +35,13 @@ class MissingDependencyError(HarnessError):
     exit_code = 3
 
 
+class ComputedElsewhere(BaseException):
+    """Another process is computing an array that a stage asked for, so the stage is put off.
+
+    Not an Exception: a method that handles its own failures must not take it for one.
+    """
+
+
 class StoreError(HarnessError):
     """The results folder cannot be read or written."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from harness.context import Progress
-from harness.errors import HarnessError, StoreError
+from harness.errors import ComputedElsewhere, HarnessError, StoreError
 from harness.plan import Cell, Plan, StageKind
 from harness.progress import SilentProgress
 from harness.record import Cost, Record
@@ -68,7 +68,8 @@ class Runner:
     """Works through the cells of a plan that its store lacks.
 
     Several runners may share a store: a stage is locked while it is computed, and a runner
-    that meets a locked stage goes on with other cells and comes back.
+    that meets a locked stage goes on with other cells and comes back. In its first round it also
+    leaves a stage that asks for an array which another runner is computing; later it waits.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Runner:
         outcome = Outcome()
         waiting = deque(self._due(outcome))
         ticks = iter(self._progress.track(range(len(waiting)), "cells", len(waiting)))
+        self._stages = replace(self._stages, patient=False)
         while waiting:
             done_before = len(waiting)
             for _ in range(done_before):
@@ -108,6 +110,7 @@ class Runner:
                     waiting.append(cell)
             if len(waiting) == done_before:
                 time.sleep(_WAIT_SECONDS)
+            self._stages = replace(self._stages, patient=True)
         next(ticks, None)
         return outcome
 
@@ -156,12 +159,12 @@ class Runner:
         return due
 
     def _attempt(self, cell: Cell, outcome: Outcome) -> bool:
-        """Runs one cell; False when another process holds one of its stages."""
+        """Runs one cell; False when another process is at what it needs."""
         from filelock import Timeout
 
         try:
             computed = self._run_cell(cell)
-        except Timeout:
+        except (Timeout, ComputedElsewhere):
             return False
         except _StageError as failed:
             failure = self._note_failure(cell, failed)
@@ -225,6 +228,10 @@ class Runner:
         try:
             with self._progress.stage(f"{kind} {cell}"):
                 result = work()
+        except ComputedElsewhere:
+            ended = replace(event, error="put off: another process computes what it needs")
+            self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+            raise
         except StoreError:
             raise
         except Exception as error:

@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stages:
-    """The work of each stage, measured and seeded; a runner knows when it is due."""
+    """The work of each stage, measured and seeded; a runner knows when it is due.
+
+    patient: see `harness.store.StoredArrays`.
+    """
 
     plan: Plan
     store: Store
     device: str
     progress: Progress
+    patient: bool = True
 
     def distil(self, cell: Cell) -> Distilled:
         """The distilled set, checked and stored; the whole train split for a model distiller."""
-        arrays = StoredArrays(self.store)
+        arrays = self._arrays()
         component = _distiller_of(cell)
         # One set serves all seeds, so it may depend on none of them.
         seed = derive_seed("distill", *(() if component.deterministic else (cell.distill_seed,)))
@@ -57,7 +61,7 @@ class Stages:
     def fit(self, cell: Cell, distilled: Distilled) -> Fitted:
         """The student trained at each rate of the grid, the best on validation stored."""
         seed = derive_seed("fit", cell.distill_seed, cell.fit_seed)
-        arrays = StoredArrays(self.store)
+        arrays = self._arrays()
         context = self._context(cell.fit_key, seed, arrays)
         with Meter(context.workdir, context.device) as meter:
             trained, tuning, curves = self._tune(cell, distilled, context)
@@ -72,7 +76,7 @@ class Stages:
     def evaluate(self, cell: Cell, distilled: Distilled, fitted: Fitted) -> Record:
         """The record of the test score, not yet stored; its pictures are."""
         seed = derive_seed("evaluate", cell.distill_seed, cell.fit_seed)
-        context = self._context(cell.key, seed, StoredArrays(self.store))
+        context = self._context(cell.key, seed, self._arrays())
         with Meter(context.workdir, context.device) as meter:
             score = self._score(cell.evaluator, fitted.trained, cell, "test", context)
             cost = meter.cost()
@@ -87,7 +91,7 @@ class Stages:
         if not folder.is_dir():
             return None
         meta = json.loads((folder / "fit.json").read_bytes())
-        context = self._context(cell.fit_key, 0, StoredArrays(self.store))
+        context = self._context(cell.fit_key, 0, self._arrays())
         trained = cell.student.instance.load(folder / "model", cell.task.data.sealed(), context)
         tuning = Tuning(
             tuple(meta["tuning"]["grid"]),
@@ -165,6 +169,9 @@ class Stages:
             score = evaluator.instance.evaluate(trained, task, split, context)
         check_score(evaluator.component, score, task, split)
         return score
+
+    def _arrays(self) -> StoredArrays:
+        return StoredArrays(self.store, self.patient)
 
     def _context(self, key: str, seed: int, arrays: StoredArrays) -> StageContext:
         return StageContext(

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.array_files import serialised
 from harness.context import Arrays
 from harness.curves import Curve
-from harness.errors import StoreError
+from harness.errors import ComputedElsewhere, StoreError
 from harness.fingerprint import stage_key
 from harness.images import image_columns
 from harness.pictures import PICTURES
@@ -167,9 +167,12 @@ class StoredArrays:
     seconds of every array that was found instead of computed are added up in `found_seconds`,
     once however often the stage asks. Nor may it look dear because it had to wait for the other
     one: that is added up in `waited_seconds`.
+
+    patient: waits for an array that another process is computing, or raises ComputedElsewhere.
     """
 
     store: Store
+    patient: bool = True
     found_seconds: float = field(default=0.0)
     waited_seconds: float = field(default=0.0)
     charged: set[str] = field(default_factory=set)
@@ -186,7 +189,7 @@ class StoredArrays:
         key = stage_key(f"arrays:{name}", {**inputs, "format": _ARRAYS_FORMAT})
         folder = self.store.artifacts / "arrays" / key
         asked = time.monotonic()
-        with self.store.lock(f"arrays-{key}"):
+        with self._lock(f"arrays-{key}"):
             self.waited_seconds += time.monotonic() - asked
             if folder.is_dir():
                 meta = json.loads((folder / "meta.json").read_bytes())
@@ -203,6 +206,17 @@ class StoredArrays:
                 meta = {"name": name, "inputs": dict(inputs), "seconds": seconds}
                 (partial / "meta.json").write_bytes(_pretty(meta))
             return arrays
+
+    def _lock(self, key: str) -> AbstractContextManager[Any]:
+        from filelock import Timeout
+
+        lock = self.store.lock(key)
+        if self.patient:
+            return lock
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout:
+            raise ComputedElsewhere(key) from None
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from harness import cost
 from harness.cost import Meter
+from harness.errors import ComputedElsewhere
 
 
 def test_a_resumed_stage_is_charged_for_what_the_killed_attempt_spent(tmp_path: Path) -> None:
@@ -41,6 +43,20 @@ def test_the_peak_covers_memory_that_is_already_given_back(tmp_path: Path, monke
             block += 1
         del block
     assert meter.cost().peak_bytes >= before + 300_000_000
+
+
+def test_an_attempt_that_was_put_off_is_free(tmp_path: Path) -> None:
+    noted = tmp_path / "spent.json"
+    noted.write_text(json.dumps({"seconds": 5.0}))
+
+    def attempt() -> None:
+        with Meter(tmp_path, "cpu"):
+            noted.write_text(json.dumps({"seconds": 9.0}))
+            raise ComputedElsewhere
+
+    with pytest.raises(ComputedElsewhere):
+        attempt()
+    assert json.loads(noted.read_text()) == {"seconds": 5.0}
 
 
 def test_a_damaged_note_counts_as_nothing(tmp_path: Path) -> None:

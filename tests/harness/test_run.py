@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from harness.recording import SAMPLE_CHARACTERS, SAMPLES, samples_of
 from harness.results import Results
 from harness.run import Runner, RunOptions, StageEvent
 from harness.sources import DataLocator
-from harness.store import Store
+from harness.store import Store, StoredArrays
 from harness.suite import load_suite
 from harness.testing import TrainedWordCounts
 from harness.types import DistilledData
@@ -365,6 +366,43 @@ def test_observers_hear_of_stages_and_records(toy_host: Any, tmp_path: Path) -> 
     Runner(plan, Store(tmp_path / "r"), RunOptions()).run()
     assert [kind for kind, ended in events if ended] == ["distill", "fit", "evaluate"]
     assert records == [cell.key for cell in plan.cells]
+
+
+def test_a_runner_does_other_cells_while_another_computes_what_one_needs(
+    toy_host: Any, tmp_path: Path
+) -> None:
+    ended: list[str] = []
+    elsewhere = Event()
+
+    class Tracker:
+        @hookimpl
+        def harness_stage_finished(self, event: StageEvent) -> None:
+            if event.error:
+                ended.append(event.error)
+
+        @hookimpl
+        def harness_run_finished(self, record: Any) -> None:
+            ended.append(record.distiller.label)
+            elsewhere.set()
+
+    toy_host.add(PluginSource("tracker", "", "", Tracker))
+    suite = replace(load_suite(TOY_SUITE), distillers=("taught", "first"), references=(),
+                    distill_seeds=(0,))  # fmt: skip
+    plan = build_plan(suite, toy_host, DataLocator.from_environment(None))
+    store = Store(tmp_path / "r")
+    store.prepare()
+    runner = Thread(target=Runner(plan, store, RunOptions()).run)
+
+    def lesson() -> dict[str, np.ndarray]:
+        runner.start()
+        assert elsewhere.wait(60)
+        return {"lesson": np.ones(1)}
+
+    StoredArrays(store).arrays("lesson", {"seconds": 0.0}, lesson)
+    runner.join()
+    put_off = "put off: another process computes what it needs"
+    assert ended == [put_off, "first", "taught:well"]
+    assert [store.has_failure(cell.key) for cell in plan.cells] == [False, False]
 
 
 @pytest.fixture(autouse=True)

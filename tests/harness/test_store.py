@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.api import BenchResult
 from harness.curves import Curve
-from harness.errors import StoreError
+from harness.errors import ComputedElsewhere, StoreError
 from harness.fingerprint import rows_digest
 from harness.record import Cost, PackedArray, Record
 from harness.store import Distilled, Store, StoredArrays, atomic_folder, write_atomic
@@ -188,6 +188,17 @@ def test_waiting_for_another_stage_is_not_charged(
     later = StoredArrays(store)
     later.arrays("outer", {}, compute)
     assert later.found_seconds == 7
+
+
+def test_who_is_not_patient_does_not_wait_for_an_array(store: Store) -> None:
+    def inside() -> dict[str, np.ndarray]:
+        with pytest.raises(ComputedElsewhere):
+            StoredArrays(store, patient=False).arrays("slow", {}, dict)
+        return {"a": np.arange(3)}
+
+    StoredArrays(store).arrays("slow", {}, inside)
+    found = StoredArrays(store, patient=False).arrays("slow", {}, dict)
+    assert list(found["a"]) == [0, 1, 2]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
