@@ -198,7 +198,9 @@ class TestBrowser:
     def test_the_committed_results_open_sort_filter_and_show_a_cell(
         self, browser: Any, tmp_path: Path
     ) -> None:
-        results = load_results(*(folder.parent for folder in ROOT.glob("results/*/records")))
+        # The other board on SST-2 has another recipe, so it cannot stand beside sst2-local.
+        folders = {folder.parent for folder in ROOT.glob("results/*/records")}
+        results = load_results(*sorted(folders - {ROOT / "results/dilm-local"}))
         path = tmp_path / "board.html"
         path.write_text(Html().render(results.board()), encoding="utf-8")
         opened = Visit(browser, path)
