@@ -6,9 +6,11 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +18,9 @@ import harness
 from harness.record import Provenance
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn", "pluggy")
+
+_FOLDERS = re.compile(r"(^|[=:,])/(?!/)(?:[^/=:,]+/)*(?=[^/=:,])")
+"""The root and the folders of a path that stands alone or behind `KEY=`, `jsonl:` or a comma."""
 
 
 def provenance(device: str) -> Provenance:
@@ -34,9 +39,15 @@ def provenance(device: str) -> Provenance:
         device=_device_name(device),
         commit=commit,
         dirty=dirty,
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shown_command(sys.argv),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command line as others may read it: of a path from the root, its last part alone."""
+    program, *options = arguments
+    return shlex.join([Path(program).name, *(_FOLDERS.sub(r"\1", option) for option in options)])
 
 
 @cache
