@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.kit.cache_argument import with_cache
 from harness_dilm.generator import Generator
 
 COMPACT_AT = 0.9
@@ -101,7 +102,7 @@ def _fill(
     for step in range(drawn.shape[1]):
         with generator.autocast():
             logits = generator.model(
-                input_ids=tokens.to(device), past_key_values=cache, use_cache=True
+                input_ids=tokens.to(device), **with_cache(generator.model, cache)
             ).logits[:, -1]
         allowed = generator.sampleable.expand(len(rows), -1).clone()
         allowed[:, form.separator] = (open_fields > 0).to(device)

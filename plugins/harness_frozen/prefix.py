@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
+from harness.kit.cache_argument import with_cache
 from harness.kit.causal_forward import GROUP_ROWS, CausalForward, only_chosen
 from harness.kit.causal_lm import CausalLM
 from harness.kit.readings import can_branch, visible
@@ -79,7 +80,8 @@ class SharedPrefix:
         cache = DynamicCache(config=self.lm.model.config)
         if len(self.prefix):
             ids = torch.from_numpy(self.prefix.astype(np.int64))[None].to(self.lm.device)
-            self.lm.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+            base = self.lm.model.base_model
+            base(input_ids=ids, **with_cache(base, cache))
         return cache
 
     def _packed(self, rows: Sequence[np.ndarray]) -> Tensor:
@@ -108,8 +110,7 @@ class SharedPrefix:
         with only_chosen(self.lm.model, places):
             return self.lm.model(
                 input_ids=ids.to(self.lm.device),
-                past_key_values=self._for_rows(len(ids)),
-                use_cache=True,
+                **with_cache(self.lm.model, self._for_rows(len(ids))),
                 **inputs,
             ).logits[0]
 

@@ -1,0 +1,24 @@
+"""How a causal language model takes the keys and values of what it has read already."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
+
+
+def with_cache(model: PreTrainedModel, known: DynamicCache) -> dict[str, Any]:
+    """The arguments of `model.forward` that make it go on behind `known`, and add to it.
+
+    transformers 5.24 renamed `past_key_values` to `cache`, and 5.40 is to drop the old name.
+    """
+    return {_name(type(model)): known, "use_cache": True}
+
+
+@cache
+def _name(family: type[PreTrainedModel]) -> str:
+    taken = inspect.signature(family.forward).parameters
+    return "cache" if "cache" in taken else "past_key_values"
