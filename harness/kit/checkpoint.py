@@ -32,9 +32,14 @@ class Checkpoint:
 
     def __init__(self, path: Path, inputs: Mapping[str, Any], seconds: float = INTERVAL) -> None:
         self._path = path
-        self._owner = digest(dict(inputs))
+        self._inputs = dict(inputs)
+        self._owner = digest(self._inputs)
         self._seconds = seconds
         self._written = time.monotonic()
+
+    def beside(self, name: str) -> Checkpoint:
+        """One more file of the same phase, such as something that it needs again and again."""
+        return Checkpoint(self._path.with_suffix(f".{name}.safetensors"), self._inputs)
 
     def read(self) -> dict[str, np.ndarray]:
         """What was written last; nothing when there is nothing that can be used."""
@@ -64,9 +69,10 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def drop(self) -> None:
-        """Leaves no file behind."""
+        """Leaves no file behind, and none beside it."""
         self._path.unlink(missing_ok=True)
-        self._drop_partial_files()
+        for file in self._path.parent.glob(f"{self._path.stem}.*"):
+            file.unlink()
 
     def _drop_partial_files(self) -> None:
         """A stage's folder is worked in by one process, so these are of one that was killed."""

@@ -15,7 +15,7 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
         "harness_dilm.distiller:DiLM",
         summary="texts of a language model tuned to match the gradients of real data",
         produces="synthesis",
-        version="2",
+        version="3",
     )
     register(
         "vanilla-lm",

@@ -22,7 +22,8 @@ from harness_dilm.full_network import NetworkBatch, matched_parameters
 from harness_dilm.generator import Generator
 from harness_dilm.language_modelling import backward_language_loss, divisors, sequence_losses
 from harness_dilm.learner import Learner, RowTable
-from harness_dilm.matching import HeadBatch, Match, backward_matching_loss, sample_weights
+from harness_dilm.learner_states import LearnerStates
+from harness_dilm.matching import HeadBatch, Leaves, Match, backward_matching_loss, sample_weights
 from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
 from harness_dilm.pool import Picks, Pool, Trace
@@ -65,6 +66,7 @@ class GradientMatching:
                 options.teachers,
                 context,
             )
+        self._targets: dict[tuple[int, int, int], list[Leaves]] = {}
         self._recipe = Recipe(
             steps=options.updates,
             batch_size=options.lm_batch_size,
@@ -82,7 +84,8 @@ class GradientMatching:
         """
         options = self.options
         optimiser = Optimiser(self.generator.model, self._recipe, "the generator")
-        trace, pool = self._resume(optimiser, checkpoint.read() if checkpoint else {})
+        states = self._learner_states(checkpoint)
+        trace, pool = self._resume(optimiser, states, checkpoint.read() if checkpoint else {})
         start = len(trace.similarity)
         replays = sample_batches(
             len(self._labels),
@@ -96,8 +99,8 @@ class GradientMatching:
                 self.context.track(left, "matching gradients", total=options.updates - start), start
             ):
                 torch.manual_seed(self.context.seed_for("score-dropout", step))
-                pool = self._prepare(step, pool, trace)
-                matches = self.accumulate(pool.picks(step), pool, self.teacher(step), replay)
+                pool = self._prepare(step, states, pool, trace)
+                matches = self.accumulate(step, pool.picks(step), pool, self.teacher(step), replay)
                 trace.gradient_norm.append(optimiser.step())
                 similarities = [match.alignment.similarity for match in matches]
                 trace.similarity.append(float(np.mean(similarities)))
@@ -109,14 +112,16 @@ class GradientMatching:
         return trace
 
     def accumulate(
-        self, picks: Picks, pool: Pool, teacher: Teacher, replay: np.ndarray
+        self, step: int, picks: Picks, pool: Pool, teacher: Teacher, replay: np.ndarray
     ) -> list[Match]:
         """Adds the generator's gradient of one update; returns the match of each class."""
         options = self.options
         weights = self._weights(picks, pool)
         detached = [weight.detach() for weight in weights]
-        match = self._match_heads if options.match == "head" else self._match_networks
-        matches = match(picks, pool, teacher, detached)
+        if options.match == "head":
+            matches = self._match_heads(picks, pool, self._head_targets(step, teacher), detached)
+        else:
+            matches = self._match_networks(picks, pool, teacher, detached)
         backward_matching_loss(weights, matches, 1.0 - options.lm_weight)
         if options.lm_weight > 0:
             rows = self._sequences.take(replay)
@@ -163,8 +168,13 @@ class GradientMatching:
             **prefixed("known", self._real.arrays()),
         }
 
+    def _learner_states(self, checkpoint: Checkpoint | None) -> LearnerStates:
+        """Kept where loops share trajectories; a head on a frozen encoder is as quickly trained."""
+        kept = self.options.learner_trajectories and not self.learner.frozen
+        return LearnerStates(self.learner, self._real, self._labels, checkpoint if kept else None)
+
     def _resume(
-        self, optimiser: Optimiser, arrays: Mapping[str, np.ndarray]
+        self, optimiser: Optimiser, states: LearnerStates, arrays: Mapping[str, np.ndarray]
     ) -> tuple[Trace, Pool | None]:
         """Puts everything where it was when `arrays` were taken; the beginning without any."""
         if not arrays:
@@ -173,31 +183,21 @@ class GradientMatching:
         optimiser.restore(without_prefix("optimiser", arrays))
         self._real.restore(without_prefix("known", arrays), self.learner.classifier.device)
         trace = Trace.of_arrays(without_prefix("trace", arrays))
-        self._replay_learner(len(trace.similarity) - 1)
+        states.visit(*self.options.learner_place(len(trace.similarity) - 1))
         kept = without_prefix("pool", arrays)
         return trace, Pool.of_arrays(kept, self.classes, self.learner.classifier.device)
 
-    def _replay_learner(self, step: int) -> None:
-        """The learner as a generator update used it: it depends on no sample and no generator."""
-        loop, inner = divmod(step, self.options.inner_steps)
-        self.learner.reset(loop)
-        for round_ in range(1, inner + 1):
-            self.learner.train(self._real, self._labels, loop, round_)
-
-    def _prepare(self, step: int, pool: Pool | None, trace: Trace) -> Pool:
+    def _prepare(self, step: int, states: LearnerStates, pool: Pool | None, trace: Trace) -> Pool:
         """Regenerates the samples and resets or trains the learner when they are due."""
         options = self.options
-        loop, inner = divmod(step, options.inner_steps)
         due = step % options.dms_interval == 0
-        before_reset = due and inner == 0 and options.dms_encoder == "stale"
+        at_reset = step % options.inner_steps == 0
+        before_reset = due and at_reset and options.dms_encoder == "stale"
         if due:
             self._retire(pool, step, trace)
         if before_reset:
             pool = self.regenerate(step)
-        if inner == 0:
-            self.learner.reset(loop)
-        else:
-            self.learner.train(self._real, self._labels, loop, inner)
+        states.visit(*options.learner_place(step))
         if pool is None or (due and not before_reset):
             pool = self.regenerate(step)
         return pool
@@ -242,15 +242,29 @@ class GradientMatching:
         return [sample_weights(own, options.temperature) for own in by_class]
 
     def _match_heads(
-        self, picks: Picks, pool: Pool, teacher: Teacher, weights: list[Tensor]
+        self, picks: Picks, pool: Pool, targets: list[Leaves], weights: list[Tensor]
     ) -> list[Match]:
-        """In closed form; the encoder runs once on all real and once on all synthetic rows."""
-        real = self._head_batches(self._real, teacher)
+        """In closed form; the encoder runs once on the samples of all classes."""
         synthetic = self._head_batches(pool.table, picks)
         return [
-            batch.match(target.mean_gradient(), weight)
-            for batch, target, weight in zip(synthetic, real, weights, strict=True)
+            batch.match(target, weight)
+            for batch, target, weight in zip(synthetic, targets, weights, strict=True)
         ]
+
+    def _head_targets(self, step: int, teacher: Teacher) -> list[Leaves]:
+        """The head's gradient on the real rows of each class, at once.
+
+        Where loops share trajectories, a coreset's are kept for each state of the learner.
+        """
+        if not (self.options.learner_trajectories and self._teachers):
+            return self._real_gradients(teacher)
+        known = *self.options.learner_place(step), step % len(self._teachers)
+        if known not in self._targets:
+            self._targets[known] = self._real_gradients(teacher)
+        return self._targets[known]
+
+    def _real_gradients(self, teacher: Teacher) -> list[Leaves]:
+        return [batch.mean_gradient() for batch in self._head_batches(self._real, teacher)]
 
     def _head_batches(self, table: RowTable, picks: Picks) -> list[HeadBatch]:
         features = self.learner.head_inputs(table, np.concatenate(picks))

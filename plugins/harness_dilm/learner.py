@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 HEAD_STD = 0.02
+LEARNER_VERSION = 2
+"""Raised when the same options come to train the learner otherwise."""
 
 
 class RowTable:
@@ -96,32 +98,35 @@ class Learner:
         classifier.head.requires_grad_(True)
         classifier.model.eval()
 
-    def reset(self, loop: int) -> None:
+    def reset(self, trajectory: int) -> None:
         """The initial encoder, a new head N(0, 0.02) with bias 0, and a new optimiser.
 
-        The head is every module outside the family's base model, drawn by the loop's number.
+        The head is every module outside the family's base model, drawn by the trajectory's number.
+        What stands before the last layer (RoBERTa's dense one, XLNet's summary) is drawn once
+        where it is frozen too, since a `RowTable` keeps what comes out of it.
         """
-        model = self.classifier.model
+        model, head = self.classifier.model, self.classifier.head
         model.load_state_dict(self._initial)
-        rng = self._context.torch_generator("learner-head", loop)
+        rng = self._context.torch_generator("learner-head", trajectory)
+        once = self._context.torch_generator("learner-summary") if self.frozen else rng
         inside = set(model.base_model.modules())
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, nn.Linear) and module not in inside:
-                    drawn = torch.randn(module.weight.shape, generator=rng) * HEAD_STD
+                    source = rng if module is head else once
+                    drawn = torch.randn(module.weight.shape, generator=source) * HEAD_STD
                     module.weight.copy_(drawn)
                     if module.bias is not None:
                         module.bias.zero_()
-        trained = self.classifier.head if self.frozen else model
-        self._optimiser = Optimiser(trained, self._recipe, "the learner")
+        self._optimiser = Optimiser(self._trained, self._recipe, "the learner")
 
-    def train(self, table: RowTable, labels: np.ndarray, loop: int, round_: int) -> None:
+    def train(self, table: RowTable, labels: np.ndarray, trajectory: int, round_: int) -> None:
         """`learner_steps_between` updates on batches of real rows."""
         batches = sample_batches(
             len(labels),
             self._recipe.batch_size,
             self._options.learner_steps_between,
-            self._context.numpy_generator("learner-batches", loop, round_),
+            self._context.numpy_generator("learner-batches", trajectory, round_),
         )
         targets = torch.from_numpy(labels).to(self.classifier.device)
         if self.frozen:
@@ -138,6 +143,15 @@ class Learner:
                 accumulate_gradient(forward, batch, goals, shares, self._recipe.dtype)
                 self._optimiser.step()
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What its updates have changed, for a file."""
+        return {n: v.detach().cpu().numpy() for n, v in self._trained.state_dict().items()}
+
+    def restore(self, trajectory: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Stands where `arrays` were taken; its optimiser does not, so it cannot train on."""
+        self.reset(trajectory)
+        self._trained.load_state_dict({n: torch.from_numpy(v) for n, v in arrays.items()})
+
     def head_inputs(self, table: RowTable, indices: np.ndarray) -> Tensor:
         """[n, d] what enters the head on some rows, float32 and without gradient.
 
@@ -146,6 +160,10 @@ class Learner:
         if self.frozen:
             return table.lookup(indices, self._head_inputs)
         return self._head_inputs(table.rows.take(indices))
+
+    @property
+    def _trained(self) -> nn.Module:
+        return self.classifier.head if self.frozen else self.classifier.model
 
     @contextmanager
     def pretrained(self) -> Iterator[None]:

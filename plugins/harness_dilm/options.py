@@ -122,6 +122,10 @@ class MatchingOptions(LanguageModelOptions):
         `inner_steps * learner_steps_between` steps of which the last share is never taken.
     learner_updates: whether those train the whole learner or only its head. With a frozen
         encoder every row is embedded once, and an update costs microseconds.
+    learner_trajectories: how many ways of the learner there are; loop i follows number i modulo
+        them, and its states and the head's gradients on the coresets are computed once. They lie
+        in the stage's folder, `inner_steps` times the learner's size each. 0 trains a new one in
+        every loop, as published.
     learner_max_length: tokens of a row the learner sees.
     learner: whether each loop starts it from the proxy's pre-trained encoder or from one of
         random weights, drawn once by the seed. Teachers and `dms_encoder = pretrained` embed with
@@ -156,6 +160,7 @@ class MatchingOptions(LanguageModelOptions):
     learner_updates: Literal["all", "head"] = "all"
     learner_max_length: int = 512
     learner: Literal["pretrained", "random"] = later_option("pretrained")
+    learner_trajectories: int = later_option(0)
     pool: int = 0
 
     representative: bool = True
@@ -171,7 +176,7 @@ class MatchingOptions(LanguageModelOptions):
         at_least(1, self, "match_steps", "inner_steps", "synthetic_batch", "teachers")
         at_least(1, self, "teacher_rows", "dms_interval", "dms_batches", "learner_batch_size")
         at_least(0, self, "learner_steps_between", "match_learning_rate", "pool")
-        at_least(0, self, "learner_learning_rate")
+        at_least(0, self, "learner_learning_rate", "learner_trajectories")
         at_least(8, self, "learner_max_length")
         within_unit(self, "lm_weight", "match_warmup", "learner_warmup")
         if self.temperature <= 0:
@@ -187,6 +192,11 @@ class MatchingOptions(LanguageModelOptions):
     def updates(self) -> int:
         """Generator updates in all."""
         return self.match_steps * self.inner_steps
+
+    def learner_place(self, update: int) -> tuple[int, int]:
+        """Which of the learner's trajectories an update follows, and how many rounds of it."""
+        loop, inner = divmod(update, self.inner_steps)
+        return loop % self.learner_trajectories if self.learner_trajectories else loop, inner
 
 
 def at_least(minimum: int, options: object, *names: str) -> None:

@@ -24,6 +24,7 @@ from harness_dilm.generator import Generator, build_generator
 from harness_dilm.generator_names import names_student
 from harness_dilm.gradient_matching import GradientMatching
 from harness_dilm.language_modelling import score, train_language_model
+from harness_dilm.learner import LEARNER_VERSION
 from harness_dilm.options import LanguageModelOptions, MatchingOptions, Selection
 from harness_dilm.report import Report, report_language_model, report_matching, report_samples
 from harness_dilm.selection import by_herding, by_kmeans, by_rank, first_of_each
@@ -124,6 +125,7 @@ def match_gradients(
     inputs = {
         "language_model": stage_one_inputs(options, generator, language_model.sequences, context),
         "proxy": proxy_inputs(task, options.proxy, context),
+        "learner_version": LEARNER_VERSION,
         **{name: getattr(options, name) for name in stage_two_options()},
     }
     path = context.workdir / "matched-generator.safetensors"

@@ -105,3 +105,24 @@ def test_a_computation_in_steps_goes_on_and_leaves_only_its_result(tmp_path: Pat
         assert computed_in_steps(path, INPUTS, count)["total"] == 5
     assert began == [0, 3]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_beside_it_live_as_long_as_the_phase(tmp_path: Path) -> None:
+    path = tmp_path / "sums.safetensors"
+
+    def compute(kept: Checkpoint) -> dict[str, np.ndarray]:
+        beside = {name: kept.beside(name) for name in ("state-1", "state-2")}
+        if not beside["state-1"].read():
+            for number, file in enumerate(beside.values()):
+                file.write({"number": np.array([number])})
+            kept.write(ARRAYS)
+            raise KeyboardInterrupt
+        assert kept.beside("state-3").read() == {}
+        return {name: file.read()["number"] for name, file in beside.items()}
+
+    with pytest.raises(KeyboardInterrupt):
+        computed_in_steps(path, INPUTS, compute)
+    assert Checkpoint(path, {"seed": 4}).beside("state-1").read() == {}
+    found = computed_in_steps(path, INPUTS, compute)
+    require_equal(found, {"state-1": np.array([0]), "state-2": np.array([1])})
+    assert list(tmp_path.iterdir()) == [path]

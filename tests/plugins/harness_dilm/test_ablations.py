@@ -128,9 +128,10 @@ def test_the_learner_enters_a_key_only_where_it_is_chosen() -> None:
         distribution="",
         version="2",
     )
-    assert "learner" not in resolve(component, "", {}).options
+    assert not {"learner", "learner_trajectories"} & resolve(component, "", {}).options.keys()
     assert "learner" not in resolve(component, "", {"learner": "pretrained"}).options
-    assert resolve(component, "", {"learner": "random"}).options["learner"] == "random"
+    for name, value in {"learner": "random", "learner_trajectories": 5}.items():
+        assert resolve(component, "", {name: value}).options[name] == value
 
 
 def effective_size(losses: torch.Tensor, temperature: float) -> float:
@@ -180,7 +181,7 @@ def test_a_switch_of_the_loss_changes_the_update_of_the_same_rows(
     gradients = []
     for matching in (whole, ablated):
         pool = matching.regenerate(0)
-        matching.accumulate(pool.picks(0), pool, matching.teacher(0), np.arange(6))
+        matching.accumulate(0, pool.picks(0), pool, matching.teacher(0), np.arange(6))
         parameters = matching.generator.model.parameters()
         gradients.append(torch.cat([p.grad.flatten() for p in parameters]))
     assert (gradients[0] - gradients[1]).norm() > 1e-3 * gradients[0].norm()

@@ -43,7 +43,7 @@ def prepared(matching: GradientMatching) -> tuple[Pool, Picks]:
 def generator_gradient(matching: GradientMatching, pool: Pool, picks: Picks) -> torch.Tensor:
     matching.generator.model.zero_grad()
     with seeded(0):
-        matching.accumulate(picks, pool, matching.teacher(0), NO_REPLAY)
+        matching.accumulate(0, picks, pool, matching.teacher(0), NO_REPLAY)
     return torch.cat([p.grad.flatten() for p in matching.generator.model.parameters()])
 
 
@@ -215,7 +215,7 @@ def test_real_rows_as_synthetic_batch_under_flat_weights_match(tmp_path: Path) -
         batches=(),
         born=0,
     )
-    matches = matching.accumulate(teacher, pool, teacher, NO_REPLAY)
+    matches = matching.accumulate(0, teacher, pool, teacher, NO_REPLAY)
     for match in matches:
         assert match.alignment.loss == pytest.approx(0.0, abs=1e-6)
 
@@ -237,7 +237,7 @@ def test_matching_moves_weight_to_samples_with_the_right_gradient(tmp_path: Path
     similarity = []
     for _ in range(15):
         optimizer.zero_grad()
-        matches = matching.accumulate(picks, pool, teacher, NO_REPLAY)
+        matches = matching.accumulate(0, picks, pool, teacher, NO_REPLAY)
         similarity.append(np.mean([m.alignment.similarity for m in matches]))
         optimizer.step()
     assert similarity[-1] > similarity[0]

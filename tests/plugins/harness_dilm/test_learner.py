@@ -153,6 +153,35 @@ def test_a_frozen_encoder_changes_nothing_but_the_head_and_sees_each_row_once(
     torch.testing.assert_close(again, known[[3, 3, 20]])
 
 
+@pytest.mark.parametrize("family", LEARNERS)
+def test_what_is_known_of_a_frozen_encoder_holds_after_a_reset(tmp_path: Path, family: str) -> None:
+    """RoBERTa and XLNet have layers of their own between the encoder and the head."""
+    learner = make_learner(tmp_path, family, learner_updates="head")
+    table, labels = real(learner)
+    learner.reset(0)
+    learner.train(table, labels, 0, 1)
+    learner.head_inputs(table, np.arange(24))
+    learner.reset(1)
+    anew = learner.head_inputs(RowTable(table.rows), np.arange(24))
+    torch.testing.assert_close(learner.head_inputs(table, np.arange(24)), anew)
+
+
+@pytest.mark.parametrize("updates", ["all", "head"])
+@pytest.mark.parametrize("family", LEARNERS)
+def test_a_state_that_was_written_down_comes_back_bit_for_bit(
+    tmp_path: Path, family: str, updates: str
+) -> None:
+    learner = make_learner(tmp_path, family, learner_updates=updates)
+    table, labels = real(learner)
+    learner.reset(4)
+    learner.train(table, labels, 4, 1)
+    arrays = {name: array.copy() for name, array in learner.arrays().items()}
+    expected = state(learner)
+    learner.train(table, labels, 4, 2)
+    learner.restore(4, arrays)
+    assert all(torch.equal(value, expected[name]) for name, value in state(learner).items())
+
+
 @pytest.mark.parametrize("updates", ["all", "head"])
 def test_head_inputs_are_those_of_the_classifier(tmp_path: Path, updates: str) -> None:
     learner = make_learner(tmp_path, learner_updates=updates)

@@ -52,6 +52,7 @@ SMALL: dict[str, Any] = {
     "over_sample": 3,
 }
 FROZEN = {"learner_updates": "head"}
+SHARED = {"learner_trajectories": 1}
 IN_A_LOOP = {"dms_interval": 2}
 UPDATES = 6
 
@@ -115,15 +116,19 @@ def match(folder: Path, progress: SilentProgress, **changes: Any) -> Arrays:
 
 
 @cache
-def undisturbed(frozen: bool | None = None, in_a_loop: bool = False) -> Arrays:
+def undisturbed(
+    frozen: bool | None = None, in_a_loop: bool = False, shared: bool = False
+) -> Arrays:
     with TemporaryDirectory() as folder:
         if frozen is None:
             return train(Path(folder), SilentProgress())
-        return match(Path(folder), SilentProgress(), **changes_of(frozen, in_a_loop))
+        return match(Path(folder), SilentProgress(), **changes_of(frozen, in_a_loop, shared))
 
 
-def changes_of(frozen: bool, in_a_loop: bool) -> dict[str, Any]:
-    return {**(FROZEN if frozen else {}), **(IN_A_LOOP if in_a_loop else {})}
+def changes_of(frozen: bool, in_a_loop: bool, shared: bool) -> dict[str, Any]:
+    chosen = {"frozen": frozen, "in_a_loop": in_a_loop, "shared": shared}
+    changes = {"frozen": FROZEN, "in_a_loop": IN_A_LOOP, "shared": SHARED}
+    return {k: v for name, on in chosen.items() if on for k, v in changes[name].items()}
 
 
 def require_equal(found: Arrays, expected: Arrays) -> None:
@@ -151,22 +156,28 @@ def test_the_language_model_goes_on_bit_for_bit(at: int, again: int, every: int)
     every=st.integers(1, 3),
     frozen=st.booleans(),
     in_a_loop=st.booleans(),
+    shared=st.booleans(),
 )
-@example(at=2, every=1, frozen=False, in_a_loop=False)
-@example(at=2, every=1, frozen=True, in_a_loop=True)
-@example(at=3, every=1, frozen=False, in_a_loop=False)
-@example(at=4, every=1, frozen=False, in_a_loop=True)
-@example(at=UPDATES, every=1, frozen=False, in_a_loop=False)
-@example(at=UPDATES, every=1, frozen=True, in_a_loop=False)
-def test_matching_goes_on_bit_for_bit(at: int, every: int, frozen: bool, in_a_loop: bool) -> None:
+@example(at=2, every=1, frozen=False, in_a_loop=False, shared=False)
+@example(at=2, every=1, frozen=True, in_a_loop=True, shared=False)
+@example(at=3, every=1, frozen=False, in_a_loop=False, shared=False)
+@example(at=4, every=1, frozen=False, in_a_loop=True, shared=False)
+@example(at=UPDATES, every=1, frozen=False, in_a_loop=False, shared=False)
+@example(at=UPDATES, every=1, frozen=True, in_a_loop=False, shared=False)
+@example(at=2, every=2, frozen=False, in_a_loop=False, shared=True)
+@example(at=4, every=1, frozen=True, in_a_loop=False, shared=True)
+@example(at=5, every=1, frozen=False, in_a_loop=True, shared=True)
+def test_matching_goes_on_bit_for_bit(
+    at: int, every: int, frozen: bool, in_a_loop: bool, shared: bool
+) -> None:
     """Killed in a loop, at a reset with or without a regeneration, and after the last update."""
-    changes = changes_of(frozen, in_a_loop)
+    changes = changes_of(frozen, in_a_loop, shared)
     with TemporaryDirectory() as name, written_every(every):
         folder = Path(name)
         with pytest.raises(KeyboardInterrupt):
             match(folder, Dying(MATCHING, at), **changes)
         found = match(folder, SilentProgress(), **changes)
-    require_equal(found, undisturbed(frozen, in_a_loop))
+    require_equal(found, undisturbed(frozen, in_a_loop, shared))
 
 
 def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
@@ -238,6 +249,26 @@ def test_a_damaged_checkpoint_begins_the_stage_anew(tmp_path: Path) -> None:
         "language-model.safetensors",
         "matched-generator.safetensors",
     ]
+
+
+def test_states_of_the_learner_outlive_a_kill_and_not_the_stage(tmp_path: Path) -> None:
+    expected = distill(tmp_path / "whole", **SHARED)
+    with written_every(1), pytest.raises(KeyboardInterrupt):
+        distill(tmp_path / "work", Dying(MATCHING, 3), **SHARED)
+    stem = "matched-generator.checkpoint"
+    assert sorted(each.name for each in (tmp_path / "work").glob("matched*")) == [
+        f"{stem}.learner-0-1.safetensors",
+        f"{stem}.learner-0-2.safetensors",
+        f"{stem}.safetensors",
+    ]
+    found = distill(tmp_path / "work", **SHARED)
+    assert found.rows.to_dict() == expected.rows.to_dict()
+    assert found.report == expected.report
+    for folder in ("whole", "work"):
+        assert sorted(each.name for each in (tmp_path / folder).iterdir()) == [
+            "language-model.safetensors",
+            "matched-generator.safetensors",
+        ]
 
 
 DILM_PLUGIN = str(Path(__file__).with_name("dilm_plugin.py"))
