@@ -19,7 +19,7 @@ from harness_dilm.full_network import NetworkBatch, matched_parameters
 from harness_dilm.generator import Generator
 from harness_dilm.language_modelling import divisors, sequence_losses
 from harness_dilm.learner import Learner, RowTable
-from harness_dilm.matching import HeadBatch, backward_matching_loss, sample_weights
+from harness_dilm.matching import HeadBatch, Leaves, backward_matching_loss, sample_weights
 
 OURS, FULL = "closed form", "whole network"
 PEERS = {"torch.func": OURS, "whole network, torch.func": FULL}
@@ -58,22 +58,27 @@ class Bench:
     read: tuple[EncodedRows, ...]
     real: tuple[EncodedRows, ...]
 
-    def closed_form(self, clock: Clock) -> None:
-        """As `harness_dilm.gradient_matching` does it, rows of all classes at once."""
+    def closed_form(self, clock: Clock, targets: list[Leaves] | None = None) -> None:
+        """As `harness_dilm.gradient_matching` does it, rows of all classes at once.
+
+        targets: the gradients on the real rows, where they are known already.
+        """
         with clock.part("score"):
             weights = self._weights()
         with clock.part("learner"):
-            features = [self._features(rows) for rows in (self.real, self.read)]
+            own = self._head_batches(self.read)
+            targets = targets or self.real_gradients()
         with clock.part("algebra"):
-            head = self.learner.classifier.head
             matches = [
-                HeadBatch.at(head, own, label).match(
-                    HeadBatch.at(head, target, label).mean_gradient(), weight.detach()
-                )
-                for label, (target, own, weight) in enumerate(zip(*features, weights, strict=True))
+                batch.match(target, weight.detach())
+                for batch, target, weight in zip(own, targets, weights, strict=True)
             ]
         with clock.part("backward"):
             backward_matching_loss(weights, matches)
+
+    def real_gradients(self) -> list[Leaves]:
+        """The head's, of each class."""
+        return [batch.mean_gradient() for batch in self._head_batches(self.real)]
 
     def double_backward(self, clock: Clock, *, whole: bool) -> None:
         """Class after class, with automatic differentiation of the head's gradient."""
@@ -150,10 +155,12 @@ class Bench:
         sizes = [len(rows) for rows in self.samples]
         return [sample_weights(own, 1.0) for own in losses.split(sizes)]
 
-    def _features(self, rows: tuple[EncodedRows, ...]) -> tuple[Tensor, ...]:
+    def _head_batches(self, rows: tuple[EncodedRows, ...]) -> list[HeadBatch]:
         table = RowTable(joined(rows))
         features = self.learner.head_inputs(table, np.arange(len(table.rows)))
-        return features.split([len(part) for part in rows])
+        parts = features.split([len(part) for part in rows])
+        head = self.learner.classifier.head
+        return [HeadBatch.at(head, part, label) for label, part in enumerate(parts)]
 
     def _padded_weights(self, rows: EncodedRows, values: dict[str, Tensor] | None = None) -> Tensor:
         form = self.generator.format

@@ -48,6 +48,13 @@ from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
 from harness_dilm.text_format import TextFormat
 
+WORDS = range(1000, 30_000)
+
+
+def review_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Tokens of so many sentences of film reviews."""
+    return np.clip(rng.normal(28, 12, count).round().astype(int), 5, 70)
+
 
 def random_rows(
     lengths: np.ndarray, first: int, last: int, vocabulary: range, rng: np.random.Generator
@@ -119,11 +126,7 @@ def make_bench(arguments: argparse.Namespace) -> Bench:
     with torch.no_grad():
         classifier.head.weight.normal_()
 
-    def lengths(count: int) -> np.ndarray:
-        return np.clip(rng.normal(28, 12, count).round().astype(int), 5, 70)
-
-    sampled = [lengths(arguments.synthetic) for _ in range(classes)]
-    words = range(1000, 30_000)
+    sampled = [review_lengths(arguments.synthetic, rng) for _ in range(classes)]
     return Bench(
         generator=generator,
         learner=learner,
@@ -131,9 +134,10 @@ def make_bench(arguments: argparse.Namespace) -> Bench:
             random_rows(own, form.class_ids[label], end, range(vocabulary - 1), rng)
             for label, own in enumerate(sampled)
         ),
-        read=tuple(random_rows(own, 101, 102, words, rng) for own in sampled),
+        read=tuple(random_rows(own, 101, 102, WORDS, rng) for own in sampled),
         real=tuple(
-            random_rows(lengths(arguments.real), 101, 102, words, rng) for _ in range(classes)
+            random_rows(review_lengths(arguments.real, rng), 101, 102, WORDS, rng)
+            for _ in range(classes)
         ),
     )
 
@@ -146,17 +150,22 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The options that `make_bench` reads, and where it runs."""
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--synthetic", type=int, default=64, help="samples of a class")
     parser.add_argument("--real", type=int, default=200, help="real rows of a class")
     parser.add_argument("--generator-layers", type=int, default=4)
     parser.add_argument("--generator-width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=4096)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_sizes(parser)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     # Before any thread of this process: a forked child has none of them.
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,10 +14,6 @@ def with_cache(model: PreTrainedModel, known: DynamicCache) -> dict[str, Any]:
 
     transformers 5.24 renamed `past_key_values` to `cache`, and 5.40 is to drop the old name.
     """
-    return {_name(type(model)): known, "use_cache": True}
-
-
-@cache
-def _name(family: type[PreTrainedModel]) -> str:
-    taken = inspect.signature(family.forward).parameters
-    return "cache" if "cache" in taken else "past_key_values"
+    taken = inspect.signature(type(model).forward).parameters
+    name = "cache" if "cache" in taken else "past_key_values"
+    return {name: known, "use_cache": True}

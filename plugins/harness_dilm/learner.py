@@ -85,7 +85,7 @@ class Learner:
         self._initial = self._pretrained
         if options.learner == "random":
             self._initial = _random_state(classifier.model, context.seed_for("learner-encoder"))
-        self._recipe = Recipe(
+        self.recipe = Recipe(
             steps=max(1, options.inner_steps * options.learner_steps_between),
             batch_size=options.learner_batch_size,
             learning_rate=options.learner_learning_rate,
@@ -118,16 +118,11 @@ class Learner:
                     module.weight.copy_(drawn)
                     if module.bias is not None:
                         module.bias.zero_()
-        self._optimiser = Optimiser(self._trained, self._recipe, "the learner")
+        self._optimiser = Optimiser(self._trained, self.recipe, "the learner")
 
     def train(self, table: RowTable, labels: np.ndarray, trajectory: int, round_: int) -> None:
         """`learner_steps_between` updates on batches of real rows."""
-        batches = sample_batches(
-            len(labels),
-            self._recipe.batch_size,
-            self._options.learner_steps_between,
-            self._context.numpy_generator("learner-batches", trajectory, round_),
-        )
+        batches = self.batches(len(labels), trajectory, round_)
         targets = torch.from_numpy(labels).to(self.classifier.device)
         if self.frozen:
             for batch in batches:
@@ -140,8 +135,17 @@ class Learner:
         shares = torch.ones_like(goals[:, 0])
         with self._forward(table.rows) as forward:
             for batch in batches:
-                accumulate_gradient(forward, batch, goals, shares, self._recipe.dtype)
+                accumulate_gradient(forward, batch, goals, shares, self.recipe.dtype)
                 self._optimiser.step()
+
+    def batches(self, rows: int, trajectory: int, round_: int) -> Iterator[np.ndarray]:
+        """Which of so many real rows the updates of one round see."""
+        return sample_batches(
+            rows,
+            self.recipe.batch_size,
+            self._options.learner_steps_between,
+            self._context.numpy_generator("learner-batches", trajectory, round_),
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What its updates have changed, for a file."""
@@ -181,7 +185,7 @@ class Learner:
         # With the head passing its input on, the model's logits are what enters the head.
         hook = classifier.head.register_forward_hook(lambda _, given, __: given[0])
         autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=self._recipe.dtype == "bfloat16"
+            device.type, torch.bfloat16, enabled=self.recipe.dtype == "bfloat16"
         )
         try:
             with autocast, self._forward(rows) as forward:
