@@ -200,6 +200,23 @@ class DataLocator:
         detail = str(replace(dataset, revision=commit))
         return Found({split: loaded[split] for split in splits}, DataSource("hub", detail))
 
+    def task_splits(
+        self, dataset: HubDataset, *, train: str, validation: str = "", test: str = ""
+    ) -> Found:
+        """`from_hub` under a task's names of its splits; where one is called "", it is left out.
+
+        Raises:
+            UsageError: train is called "", or as `from_hub`.
+            MissingDependencyError: as `from_hub`.
+        """
+        if not train:
+            raise UsageError(f"{dataset.repository}: train needs the name of a split")
+        named = {"train": train, "validation": validation, "test": test}
+        wanted = {split: name for split, name in named.items() if name}
+        found = self.from_hub(dataset, tuple(wanted.values()))
+        splits = {split: found.splits[name] for split, name in wanted.items()}
+        return Found(splits, found.source)
+
 
 def _split_file(folder: Path, split: str) -> Path:
     for ending in FILE_ENDINGS:

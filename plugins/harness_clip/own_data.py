@@ -169,16 +169,18 @@ class ImageHub(OwnTask):
     def load(self, locator: DataLocator) -> TaskData:
         """Raises UsageError for unknown splits or columns, MissingDependencyError offline."""
         repository = _required(self.dataset, "image-hf:OWNER/NAME")
-        own = {"train": self.train, "validation": self.validation, "test": self.test}
-        wanted = {split: name for split, name in own.items() if name}
-        hub = HubDataset(repository, self.revision, self.configuration)
-        found = locator.from_hub(hub, tuple(wanted.values()))
-        names = self._label_names(found.splits[self.train])
+        found = locator.task_splits(
+            HubDataset(repository, self.revision, self.configuration),
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+        )
+        names = self._label_names(found.splits["train"])
         tables = {
             split: self._columns(names).read(
-                found.splits[name], f"the split '{name}' of '{repository}'"
+                table, f"the split '{getattr(self, split)}' of '{repository}'"
             )
-            for split, name in wanted.items()
+            for split, table in found.splits.items()
         }
         return self._task(repository, tables, names, found.source)
 

@@ -203,12 +203,13 @@ class HubTask(TableTask):
 
     def load(self, locator: DataLocator) -> TaskData:
         """Raises MissingDependencyError without the hub, UsageError for rows that do not fit."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        wanted = {split: name for split, name in named.items() if name}
-        hub = HubDataset(self.dataset, self.revision, self.configuration)
-        found = locator.from_hub(hub, tuple(wanted.values()))
-        tables = {split: found.splits[name] for split, name in wanted.items()}
-        return self._task(f"hf:{self.dataset}", tables, found.source)
+        found = locator.task_splits(
+            HubDataset(self.dataset, self.revision, self.configuration),
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+        )
+        return self._task(f"hf:{self.dataset}", found.splits, found.source)
 
 
 def _labels(table: Dataset, column: str, where: str) -> list[str]:

@@ -173,6 +173,21 @@ def test_a_split_that_the_hub_lacks_is_named_with_those_it_has(
         DataLocator().from_hub(HUB, ["train", "validation"])
 
 
+def test_a_task_names_its_splits_as_the_hub_does_and_leaves_others_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_online(
+        monkeypatch, {name: Dataset.from_dict({"text": [name]}) for name in ("all", "dev", "rest")}
+    )
+    found = DataLocator().task_splits(HUB, train="all", test="dev")
+    assert {split: rows["text"][:] for split, rows in found.splits.items()} == {
+        "train": ["all"],
+        "test": ["dev"],
+    }
+    with pytest.raises(UsageError, match="train needs the name of a split"):
+        DataLocator().task_splits(HUB, train="", test="dev")
+
+
 @pytest.mark.parametrize("name", ["csv", "../secrets", "a/b/c", "/etc", "owner/name dir"])
 def test_a_name_that_could_be_a_path_or_a_loader_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="written owner/name"):
