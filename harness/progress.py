@@ -1,4 +1,4 @@
-"""Progress on stderr: bars with ETA on a terminal, one line per stage elsewhere."""
+"""Progress on stderr: bars with ETA on a terminal, lines now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -27,18 +27,34 @@ class SilentProgress:
 
 
 class LineProgress(SilentProgress):
-    """One line when a stage starts and one when it ends, for logs and pipes."""
+    """For logs and pipes: a line when a stage starts and when it ends, and one a minute in a loop.
 
-    def __init__(self, console: Console) -> None:
+    interval: seconds between two lines of a loop.
+    """
+
+    def __init__(self, console: Console, interval: float = 60.0) -> None:
         self._console = console
+        self._interval = interval
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        length = _length(items, total)
+        started = shown = time.monotonic()
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if done and now - shown >= self._interval:
+                shown = now
+                self._print(f"  {description}: {_how_far(done, length, now - started)}")
+            yield item
 
     @contextmanager
     def stage(self, description: str) -> Iterator[None]:
         started = time.monotonic()
-        self._console.print(f"… {description}", markup=False, highlight=False)
+        self._print(f"… {description}")
         yield
-        seconds = time.monotonic() - started
-        self._console.print(f"✓ {description} ({seconds:.1f} s)", markup=False, highlight=False)
+        self._print(f"✓ {description} ({time.monotonic() - started:.1f} s)")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
 
 
 class BarProgress:
@@ -72,8 +88,7 @@ class BarProgress:
         self._bars.stop()
 
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-        length = total if total is not None else len(items) if isinstance(items, Sized) else None
-        bar = self._bars.add_task(f"  {description}", total=length)
+        bar = self._bars.add_task(f"  {description}", total=_length(items, total))
         try:
             for item in items:
                 yield item
@@ -88,3 +103,25 @@ class BarProgress:
             yield
         finally:
             self._bars.remove_task(bar)
+
+
+def _length(items: Iterable[object], total: int | None) -> int | None:
+    if total is not None:
+        return total
+    return len(items) if isinstance(items, Sized) else None
+
+
+def _how_far(done: int, length: int | None, seconds: float) -> str:
+    """Such as `30 of 150 after 4 min, about 16 min left`, judged by the mean so far."""
+    if length is None:
+        return f"{done} after {_shown(seconds)}"
+    left = seconds / done * (length - done)
+    return f"{done} of {length} after {_shown(seconds)}, about {_shown(left)} left"
+
+
+def _shown(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
