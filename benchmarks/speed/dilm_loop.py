@@ -136,7 +136,7 @@ def make_loop(arguments: argparse.Namespace, folder: Path) -> Loop:
 def extra_memory(engine: str, arguments: argparse.Namespace) -> int:
     """Bytes of a loop's peak above what was in use; runs in a process of its own."""
     torch.set_num_threads(arguments.threads)
-    short = argparse.Namespace(**{**vars(arguments), "steps": 1})
+    short = argparse.Namespace(**{**vars(arguments), "steps": 1, "learner_updates": 2})
     with tempfile.TemporaryDirectory() as folder:
         loop = make_loop(short, Path(folder))
         before = start_memory(arguments.device)

@@ -112,7 +112,7 @@ def make_bench(arguments: argparse.Namespace) -> Bench:
             num_labels=classes,
         )
     )
-    options = MatchingOptions(dtype="float32")
+    options = MatchingOptions(dtype="float32", learner_steps_between=arguments.learner_updates)
     context = StageContext(seed=0, workdir=Path(tempfile.gettempdir()), device=arguments.device)
     classifier = TextClassifier(
         model=learner_model,
@@ -157,6 +157,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--synthetic", type=int, default=64, help="samples of a class")
     parser.add_argument("--real", type=int, default=200, help="real rows of a class")
+    parser.add_argument("--learner-updates", type=int, default=20, help="before each step")
     parser.add_argument("--generator-layers", type=int, default=4)
     parser.add_argument("--generator-width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=4096)
