@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,8 @@ from harness.record import Cost
 
 SAMPLE_SECONDS = 0.1
 _SAVE_EVERY = 20
+_MUCH = 1 << 28
+"""Bytes left over from earlier stages that are worth the quarter second of looking for them."""
 
 
 class Meter:
@@ -20,6 +25,7 @@ class Meter:
 
     The elapsed time is written to `workdir` every two seconds, so that a stage which was
     killed and resumed is charged for both attempts. One that was put off is charged for none.
+    Memory that earlier stages of the process have freed is given back before it is measured.
     """
 
     def __init__(self, workdir: Path, device: str) -> None:
@@ -32,6 +38,7 @@ class Meter:
         self._started = 0.0
 
     def __enter__(self) -> Meter:
+        _LEFTOVERS.give_back()
         _reset_device_peak(self._device)
         self._started = time.monotonic()
         self._sampler.start()
@@ -60,17 +67,50 @@ class Meter:
         return self._before + time.monotonic() - self._started
 
     def _sample(self) -> None:
-        import psutil
-
-        process = psutil.Process()
         ticks = 0
         while True:
-            self._peak = max(self._peak, process.memory_info().rss)
+            self._peak = max(self._peak, _resident())
             if self._done.wait(SAMPLE_SECONDS):
                 return
             ticks += 1
             if ticks % _SAVE_EVERY == 0:
                 _write_spent(self._spent_file, self._elapsed())
+
+
+class _Leftovers:
+    """What a process still holds of stages that are over: the allocator's free pages, and garbage.
+
+    glibc keeps the small blocks of a large model's activations, gigabytes of them, and every
+    later stage would seem to need them.
+    """
+
+    def __init__(self) -> None:
+        self._settled = 0
+
+    def give_back(self) -> None:
+        """Returns them to the system; looks for garbage if the process has grown by much."""
+        _trim()
+        if _resident() > self._settled + _MUCH:
+            gc.collect()
+            _trim()
+        self._settled = _resident()
+
+
+_LEFTOVERS = _Leftovers()
+
+
+def _trim() -> None:
+    """Other C libraries than glibc lack this, and need it less."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def _resident() -> int:
+    """Bytes of the process that are in memory."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _read_spent(path: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,24 @@ def test_the_peak_covers_memory_that_is_already_given_back(tmp_path: Path, monke
             block += 1
         del block
     assert meter.cost().peak_bytes >= before + 300_000_000
+
+
+def test_a_stage_is_not_charged_for_what_earlier_ones_left(tmp_path: Path) -> None:
+    """Garbage, and small blocks that lie below one that is still in use."""
+    with Meter(tmp_path, "cpu") as first:
+        pass
+    with Meter(tmp_path, "cpu") as large:
+        blocks = [bytearray(100_000) for _ in range(8_000)]
+        last = bytearray(100_000)
+        garbage: list[object] = [np.ones(50_000_000)]
+        garbage.append(garbage)
+        while large.cost().peak_bytes < first.cost().peak_bytes + 1_000_000_000:
+            time.sleep(0.01)
+        del blocks, garbage
+    with Meter(tmp_path, "cpu") as last_stage:
+        pass
+    assert last_stage.cost().peak_bytes < first.cost().peak_bytes + 300_000_000
+    del last
 
 
 def test_an_attempt_that_was_put_off_is_free(tmp_path: Path) -> None:
