@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -30,10 +31,11 @@ def clip_multiply_adds(model: nn.Module, image_size: tuple[int, int], context_le
 
 @contextmanager
 def _separate_attention() -> Iterator[None]:
-    """Attention by its parts: the counter does not know the operation that does all at once."""
+    """Attention by its parts: the counter knows not every operation that does all at once."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

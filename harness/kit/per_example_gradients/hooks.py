@@ -101,8 +101,8 @@ class HookGradients(PerExampleGradients):
             if gradient is None:
                 continue
             record.require_unchanged()
-            layer = record.layer
-            call = Call(layer.name, layer.module, record.inputs, gradient, rows, self.dtype)
+            layer, own_gradient = record.layer, gradient.reshape(record.shape)
+            call = Call(layer.name, layer.module, record.inputs, own_gradient, rows, self.dtype)
             for name, own, rule in layer.trained:
                 factors[name].append(rule(call, own))
         return factors
@@ -119,11 +119,12 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Record:
-    """One call: its input, the state it was in, and the edge that its output's gradient takes."""
+    """One call: its input, the state it was in, its output's shape and its gradient's edge."""
 
     layer: _Layer
     inputs: Tensor
     version: int
+    shape: torch.Size
     edge: GradientEdge
 
     def require_unchanged(self) -> None:
@@ -166,10 +167,24 @@ class _Recorder:
                     " checkpointing does",
                     hint="Use checkpointing with use_reentrant=False.",
                 )
-            edge = get_gradient_edge(out)
-            self.records.append(_Record(layer, inputs.detach(), inputs._version, edge))
+            self.records.append(
+                _Record(layer, inputs.detach(), inputs._version, out.shape, _edge(out))
+            )
 
         return record
+
+
+def _edge(out: Tensor) -> GradientEdge:
+    """Where the gradient of a layer's output arrives, even if that is changed in place later.
+
+    A change of a view is recorded in its base and leaves the view's own edge behind; some releases
+    of torch give the output of a linear layer as a view, of other shape and the same numbers.
+    """
+    base = out._base
+    if base is None or base.numel() != out.numel():
+        return get_gradient_edge(out)
+    same_order = base.is_contiguous() and out.is_contiguous()
+    return get_gradient_edge(base if same_order and base.requires_grad else out)
 
 
 def _layers(module: nn.Module, parameters: dict[str, nn.Parameter]) -> list[_Layer]:
