@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from harness.compatibility import modalities_of
-from harness.components import Kind, resolve
 from harness.context import Progress
-from harness.device import resolve_device, set_threads
 from harness.errors import HarnessError, MissingDependencyError, UsageError, unknown_name
+from harness.machine.device import resolve_device, set_threads
+from harness.machine.progress import SilentProgress
 from harness.plan import Plan, build_plan
+from harness.planning.compatibility import modalities_of
 from harness.plugins import PluginHost
-from harness.progress import SilentProgress
-from harness.recording import Fitted
-from harness.results import Results, load_records
-from harness.run import Outcome, Rerun, Runner, RunOptions
-from harness.specs import Spec
-from harness.store import Distilled, Store
+from harness.records.results import Results, load_records
+from harness.registry.components import Kind, resolve
+from harness.registry.specs import Spec
+from harness.running.recording import Fitted
+from harness.running.runner import Outcome, Rerun, Runner, RunOptions
+from harness.storage.store import Distilled, Store
 from harness.suite import Suite, load_suite, with_settings
 
 if TYPE_CHECKING:
-    from harness.executors.job import Executor
     from harness.leaderboard.board import Board
+    from harness.running.job import Executor
 
 DEFAULT_SUITE = "quickstart"
 DEFAULT_OUTPUT = Path("runs")
@@ -117,7 +117,7 @@ def bench(
         suite: a registered name, the path of a TOML file, or a `Suite`; when not given, the one
             for the modality of what is named, see `default_suite`.
         executor, jobs: how stages are carried out, and by how many workers.
-        rerun: which cells to compute; see `harness.run.RunOptions`.
+        rerun: which cells to compute; see `harness.running.runner.RunOptions`.
         device, threads: `auto` takes the accelerator if there is one; 0 is torch's own choice.
         request: see `Parts` and `Place`.
 
@@ -125,7 +125,7 @@ def bench(
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
     """
-    from harness.executors.job import Job
+    from harness.running.job import Job
 
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
@@ -184,7 +184,7 @@ def distill(
             data, or `export` exists and is not empty.
         HarnessError: the distiller failed.
     """
-    from harness.export import export_distilled, export_model
+    from harness.publishing.sets import export_distilled, export_model
 
     folder = Path(export)
     if folder.exists() and any(folder.iterdir()):
@@ -219,13 +219,13 @@ def distill(
 def load_results(folder: str | Path, *more: str | Path) -> Results:
     """Reads every record of one results folder, or of several as if they were one.
 
-    A run that lies in several folders counts once; see `harness.merging.load_merged`.
+    A run that lies in several folders counts once; see `harness.records.merging.load_merged`.
 
     Raises:
         UsageError: a folder does not exist or holds no records, or two folders have different
             scores for one run.
     """
-    from harness.merging import load_merged
+    from harness.records.merging import load_merged
 
     return load_merged([Path(folder), *map(Path, more)])
 
@@ -305,7 +305,7 @@ def exit_code(outcome: Outcome) -> int:
 def _plan_of(
     suite: Suite, host: PluginHost, place: Place, *, only_distil: bool = False
 ) -> tuple[Plan, Store]:
-    from harness.sources import DataLocator
+    from harness.data.sources import DataLocator
 
     locator = DataLocator.from_environment(_path(place.get("data_dir")))
     output = _path(place.get("output")) or DEFAULT_OUTPUT / suite.name

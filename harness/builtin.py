@@ -23,9 +23,13 @@ def harness_register_executors(register: Register) -> None:
 
 @hookimpl
 def harness_register_leaderboard_formats(register: Register) -> None:
-    register("terminal", "harness.leaderboard.terminal:Terminal", summary="plain text tables")
-    register("markdown", "harness.leaderboard.markdown:Markdown", summary="for a README")
-    register("latex", "harness.leaderboard.latex:Latex", summary="booktabs tables for a paper")
-    register("csv", "harness.leaderboard.delimited:Csv", summary="one line a row")
+    register(
+        "terminal", "harness.leaderboard.formats.terminal:Terminal", summary="plain text tables"
+    )
+    register("markdown", "harness.leaderboard.formats.markdown:Markdown", summary="for a README")
+    register(
+        "latex", "harness.leaderboard.formats.latex:Latex", summary="booktabs tables for a paper"
+    )
+    register("csv", "harness.leaderboard.formats.delimited:Csv", summary="one line a row")
     register("html", "harness.leaderboard.page.document:Html", summary="one interactive page")
-    register("json", "harness.leaderboard.json_format:Json", summary="for programs")
+    register("json", "harness.leaderboard.formats.json_format:Json", summary="for programs")

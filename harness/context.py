@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from harness.curves import Curve
-from harness.pictures import check_picture
-from harness.progress import SilentProgress
+from harness.machine.progress import SilentProgress
 from harness.randomness import derive_seed
+from harness.records.curves import Curve
+from harness.records.pictures import check_picture
 
 if TYPE_CHECKING:
     import numpy as np

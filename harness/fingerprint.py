@@ -38,7 +38,7 @@ def rows_digest(rows: Dataset) -> str:
 
     An image counts by the bytes of its file, wherever that lies.
     """
-    from harness.images import image_bytes, image_columns
+    from harness.data.images import image_bytes, image_columns
 
     state = hashlib.sha256()
     images = image_columns(rows)

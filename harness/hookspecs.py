@@ -14,11 +14,11 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
-    from harness.components import Produces
     from harness.leaderboard.board import Board
     from harness.plan import Plan
-    from harness.record import Record
-    from harness.run import StageEvent
+    from harness.records.record import Record
+    from harness.registry.components import Produces
+    from harness.running.runner import StageEvent
 
 PROJECT = "harness"
 HARNESS_API = 1
@@ -43,7 +43,7 @@ class Register(Protocol):
 
 
 class RegisterDistiller(Protocol):
-    """Offers a distiller; see `harness.components.DistillerComponent` for the flags."""
+    """Offers a distiller; see `harness.registry.components.DistillerComponent` for the flags."""
 
     def __call__(
         self,

@@ -10,25 +10,25 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.budget import Budget
-from harness.compatibility import check_compatible
-from harness.components import (
+from harness.data.sources import DataLocator
+from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.fingerprint import digest, rows_digest, stage_key, task_fingerprint
+from harness.planning.compatibility import check_compatible
+from harness.plugins import PluginHost
+from harness.registry.components import (
     Choice,
     DistillerComponent,
     Kind,
     option_names,
     resolve,
 )
-from harness.contracts import check_task
-from harness.errors import HarnessError, UsageError, did_you_mean
-from harness.fingerprint import digest, rows_digest, stage_key, task_fingerprint
-from harness.plugins import PluginHost
-from harness.sources import DataLocator
+from harness.registry.contracts import check_task
 from harness.suite import Suite
 from harness.types import Recipe, TaskData
 
 if TYPE_CHECKING:
-    from harness.record import Record
-    from harness.store import Store
+    from harness.records.record import Record
+    from harness.storage.store import Store
 
 StageKind = Literal["distill", "fit", "evaluate"]
 PROXY_OPTION = "proxy"

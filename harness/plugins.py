@@ -18,8 +18,8 @@ from typing import Any
 import pluggy
 
 from harness import hookspecs
-from harness.components import Component, DistillerComponent, Kind
 from harness.errors import UsageError, unknown_name
+from harness.registry.components import Component, DistillerComponent, Kind
 
 GROUP = "harness"
 ALLOW_VARIABLE = "HARNESS_PLUGINS"

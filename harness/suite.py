@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.budget import Budget
-from harness.components import Kind, convert
 from harness.errors import UsageError, did_you_mean
-from harness.specs import Spec
+from harness.registry.components import Kind, convert
+from harness.registry.specs import Spec
 from harness.types import Recipe
 
 CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.context import StageContext
-    from harness.record import TaskRecord
-    from harness.sources import DataLocator
+    from harness.data.sources import DataLocator
+    from harness.records.record import TaskRecord
 
 Modality = Literal["text-classification", "instruction", "image-text"]
 Split = Literal["train", "validation", "test"]

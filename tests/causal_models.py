@@ -31,7 +31,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness.types import StudentInfo
 
 START, END = "<s>", "</s>"

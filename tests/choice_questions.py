@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from harness.testing_instruct import toy_instruction_task
+from harness.testing.instruction import toy_instruction_task
 from harness.types import TaskData
 
 METRICS = ("acc", "acc_norm", "acc_bytes")

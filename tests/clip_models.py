@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.kit.clip_model import ClipModel, build_clip
-from harness.kit.clip_tokens import WordTokenizer
-from harness.kit.image_rows import ImageInput, ImageTextRows
+from harness.kit.clip.image_rows import ImageInput, ImageTextRows
+from harness.kit.clip.model import ClipModel, build_clip
+from harness.kit.clip.tokens import WordTokenizer
 from harness.randomness import seeded
 from harness.types import StudentInfo
 

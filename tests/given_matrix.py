@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.kit.column_blocks import ColumnBlock
-from harness.kit.projection.projector import Projector
+from harness.kit.gradients.column_blocks import ColumnBlock
+from harness.kit.gradients.projection.projector import Projector
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 
 
 def run_alone(

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
 from harness.context import StageContext
-from harness.record import ComponentRecord, TaskRecord
+from harness.records.record import ComponentRecord, TaskRecord
 from harness.types import DataSource, StudentInfo, TaskData
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel, build_clip
-from harness.kit.clip_tokens import StandardTokenizer, WordTokenizer, learn_words
-from harness.kit.clip_training import ClipBatch
-from harness.kit.image_rows import ImageInput, image_text_rows
+from harness.kit.clip.image_rows import ImageInput, image_text_rows
+from harness.kit.clip.model import ClipModel, build_clip
+from harness.kit.clip.tokens import StandardTokenizer, WordTokenizer, learn_words
+from harness.kit.clip.training import ClipBatch
 from harness.randomness import seeded
 from harness.types import DistilledData, Recipe, StudentInfo, TaskData
 
@@ -71,7 +71,7 @@ class ToyClip:
     def fit(
         self, task: TaskData, data: DistilledData, recipe: Recipe, context: StageContext
     ) -> ClipModel:
-        from harness.kit.clip_training import ContrastiveObjective, train_clip
+        from harness.kit.clip.training import ContrastiveObjective, train_clip
 
         model = self.build(task, context)
         rows = image_text_rows(data.rows, model.image, context)

@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel, build_clip
-from harness.kit.clip_teacher import StoredTeacher
-from harness.kit.clip_tokens import WordTokenizer
-from harness.kit.clip_training import ClipBatch, ClipObjective, ContrastiveObjective, train_clip
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.contrastive.kinds import MatcherName
-from harness.kit.image_augmentation import Augmentation
-from harness.kit.image_rows import ImageInput, ImageTextRows
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.contrastive.kinds import MatcherName
+from harness.kit.clip.image_augmentation import Augmentation
+from harness.kit.clip.image_rows import ImageInput, ImageTextRows
+from harness.kit.clip.model import ClipModel, build_clip
+from harness.kit.clip.teacher import StoredTeacher
+from harness.kit.clip.tokens import WordTokenizer
+from harness.kit.clip.training import ClipBatch, ClipObjective, ContrastiveObjective, train_clip
 from harness.randomness import seeded
 from harness.types import Recipe, StudentInfo
 from harness_clip_distill.kd_objective import KdObjective

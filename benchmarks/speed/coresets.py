@@ -21,9 +21,9 @@ import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
-from harness.kit.herding import herding
-from harness.kit.kmeans import lloyd, plus_plus
-from harness_coreset.k_center import k_center
+from harness.kit.selection.herding import herding
+from harness.kit.selection.kmeans import lloyd, plus_plus
+from harness_coreset.geometry.k_center import k_center
 
 Solve = Callable[[], tuple[np.ndarray, float]]
 

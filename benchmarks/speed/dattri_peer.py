@@ -16,8 +16,8 @@ from dattri_llm import CaptureCallback, HookManager, HookManagerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from harness.kit.language_model_loss import LanguageModelLoss
-from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.training.parameter_layout import ParameterLayout
 
 Batches = Iterable[tuple[np.ndarray, Mapping[str, Tensor]]]
 """Which rows a batch holds, and the batch."""

@@ -14,12 +14,17 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from harness.kit.batching import EncodedRows
-from harness_dilm.full_network import NetworkBatch, matched_parameters
-from harness_dilm.generator import Generator
-from harness_dilm.language_modelling import divisors, sequence_losses
-from harness_dilm.learner import Learner, RowTable
-from harness_dilm.matching import HeadBatch, Leaves, backward_matching_loss, sample_weights
+from harness.kit.training.batching import EncodedRows
+from harness_dilm.generator.language_modelling import divisors, sequence_losses
+from harness_dilm.generator.model import Generator
+from harness_dilm.matching.full_network import NetworkBatch, matched_parameters
+from harness_dilm.matching.learner import Learner, RowTable
+from harness_dilm.matching.similarity import (
+    HeadBatch,
+    Leaves,
+    backward_matching_loss,
+    sample_weights,
+)
 
 OURS, FULL = "closed form", "whole network"
 PEERS = {"torch.func": OURS, "whole network, torch.func": FULL}
@@ -59,7 +64,7 @@ class Bench:
     real: tuple[EncodedRows, ...]
 
     def closed_form(self, clock: Clock, targets: list[Leaves] | None = None) -> None:
-        """As `harness_dilm.gradient_matching` does it, rows of all classes at once.
+        """As `harness_dilm.matching.gradient_matching` does it, rows of all classes at once.
 
         targets: the gradients on the real rows, where they are known already.
         """
@@ -96,7 +101,7 @@ class Bench:
                 (loss / len(self.samples)).backward(inputs=list(self.generator.model.parameters()))
 
     def whole_network(self, clock: Clock) -> None:
-        """As `harness_dilm.gradient_matching` does it with `match = "full"`."""
+        """As `harness_dilm.matching.gradient_matching` does it with `match = "full"`."""
         classifier = self.learner.classifier
         names = matched_parameters(classifier, "full")
         with clock.part("score"):

@@ -31,10 +31,10 @@ from dilm_step import WORDS, add_sizes, difference, make_bench, random_rows, rev
 from peak_memory import peak_memory, start_memory
 from torch import Tensor
 
-from harness.kit.checkpoint import Checkpoint
+from harness.kit.files.checkpoint import Checkpoint
 from harness.types import Recipe
-from harness_dilm.learner import RowTable
-from harness_dilm.learner_states import LearnerStates
+from harness_dilm.matching.learner import RowTable
+from harness_dilm.matching.learner_states import LearnerStates
 from harness_dilm.optimiser import Optimiser
 
 OURS, KEPT = "closed form", "closed form, kept trajectories"

@@ -39,14 +39,14 @@ from transformers import (
 )
 
 from harness.context import StageContext
-from harness.kit.batching import EncodedRows
-from harness.kit.text_classifier import TextClassifier
+from harness.kit.text.classifier import TextClassifier
+from harness.kit.training.batching import EncodedRows
 from harness.types import Recipe, StudentInfo
-from harness_dilm.generator import Generator
-from harness_dilm.learner import Learner
+from harness_dilm.generator.model import Generator
+from harness_dilm.generator.text_format import TextFormat
+from harness_dilm.matching.learner import Learner
 from harness_dilm.optimiser import Optimiser
 from harness_dilm.options import MatchingOptions
-from harness_dilm.text_format import TextFormat
 
 WORDS = range(1000, 30_000)
 

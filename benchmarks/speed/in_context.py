@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.kit.causal_lm import CausalLM
-from harness.kit.text_classifier import evaluating
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.text.classifier import evaluating
 from harness.types import StudentInfo
 from harness_frozen.prefix import SharedPrefix, Way, split_rows
 

@@ -26,9 +26,9 @@ from typing import TypeVar
 import numpy as np
 
 from harness.budget import Budget
-from harness.curves import Curve
-from harness.leaderboard.markdown import Markdown
-from harness.record import (
+from harness.leaderboard.formats.markdown import Markdown
+from harness.records.curves import Curve
+from harness.records.record import (
     ComponentRecord,
     Cost,
     Costs,
@@ -40,7 +40,7 @@ from harness.record import (
     TaskRecord,
     Tuning,
 )
-from harness.results import Results, load_records
+from harness.records.results import Results, load_records
 
 METHODS = ("random", "k-means", "herding", "dilm", "el2n", "moderate", "forgetting", "k-center")
 BUDGETS = ("1/class", "5/class", "10/class", "20/class", "50/class")

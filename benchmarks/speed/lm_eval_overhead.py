@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.context import StageContext
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness.types import DataSource, StudentInfo, TaskData
 from harness_lm_eval.evaluator import LmEval
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import choose_suite
+from harness.data.sources import DataLocator
 from harness.plan import Plan, build_plan
 from harness.plugins import PluginHost
-from harness.run import Runner, RunOptions
-from harness.sources import DataLocator
-from harness.store import Store
+from harness.running.runner import Runner, RunOptions
+from harness.storage.store import Store
 
 
 class Stopwatch:

@@ -32,19 +32,19 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.kit.adam_direction import AdamState
-from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
-from harness.kit.column_blocks import ColumnBlock, products
-from harness.kit.labelled_rows import IGNORED, LabelledRows
-from harness.kit.language_model_loss import LanguageModelLoss
-from harness.kit.per_example_gradients.backend import PerExampleGradients
-from harness.kit.per_example_gradients.hooks import HookGradients
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness.kit.per_example_gradients.loop import LoopGradients
-from harness.kit.per_example_gradients.vmap import VmapGradients
-from harness.kit.projection.identity import Identity
-from harness.kit.projection.kinds import new_projector
-from harness.kit.projection.projector import Projector
+from harness.kit.gradients.adam_direction import AdamState
+from harness.kit.gradients.column_blocks import ColumnBlock, products
+from harness.kit.gradients.per_example.backend import PerExampleGradients
+from harness.kit.gradients.per_example.hooks import HookGradients
+from harness.kit.gradients.per_example.loop import LoopGradients
+from harness.kit.gradients.per_example.vmap import VmapGradients
+from harness.kit.gradients.projection.identity import Identity
+from harness.kit.gradients.projection.kinds import new_projector
+from harness.kit.gradients.projection.projector import Projector
+from harness.kit.language.labelled_rows import IGNORED, LabelledRows
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.training.batching import EncodedRows, group_overhead, length_groups, token_limit
+from harness.kit.training.parameter_layout import ParameterLayout
 
 PAD = 0
 REDRAWN_FOR = 16

@@ -26,16 +26,16 @@ from peak_memory import peak_memory, start_memory
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.kit.batching import EncodedRows
-from harness.kit.labelled_rows import IGNORED, LabelledRows
-from harness.kit.lora import LoraOptions, add_lora
-from harness.kit.trajectory.chunk_losses import ResponseLoss
-from harness.kit.trajectory.engines import ENGINES, EngineName, OuterGradient
-from harness.kit.trajectory.flat_module import FlatModule
-from harness.kit.trajectory.inner_loop import InnerLoop
-from harness.kit.trajectory.inner_optimizers import Adam, Sgd
-from harness.kit.trajectory.matching import Passage
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS, PseudoRows
+from harness.kit.language.labelled_rows import IGNORED, LabelledRows
+from harness.kit.language.lora import LoraOptions, add_lora
+from harness.kit.training.batching import EncodedRows
+from harness.kit.trajectories.inner_loop.chunk_losses import ResponseLoss
+from harness.kit.trajectories.inner_loop.engines import ENGINES, EngineName, OuterGradient
+from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.matching_loss import Passage
+from harness.kit.trajectories.inner_loop.optimizers import Adam, Sgd
+from harness.kit.trajectories.inner_loop.steps import InnerLoop
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS, PseudoRows
 
 ORDER: tuple[EngineName, ...] = ("unroll", "tesla", "adjoint")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from harness.progress import BarProgress, LineProgress
-from harness.specs import split_specs
+from harness.machine.progress import BarProgress, LineProgress
+from harness.registry.specs import split_specs
 
 if TYPE_CHECKING:
     from harness.context import Progress

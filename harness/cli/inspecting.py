@@ -14,8 +14,8 @@ from harness.cli.console import data_console, print_json, shown_progress
 from harness.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from harness.components import Component
     from harness.plugins import PluginHost
+    from harness.registry.components import Component
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Plugin = Annotated[
@@ -113,7 +113,7 @@ def doctor(
     """Check this installation: packages, device, plugins, and which tasks have their data."""
     from rich.table import Table
 
-    from harness.diagnosis import diagnose
+    from harness.cli.diagnosis import diagnose
 
     with shown_progress() as progress:
         findings = diagnose(_host(None), data_dir, progress)
@@ -216,7 +216,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _show_record(path: Path) -> None:
     import json
 
-    from harness.record import Record
+    from harness.records.record import Record
 
     if not os.access(path, os.R_OK):
         raise UsageError(f"record '{path}' cannot be read")

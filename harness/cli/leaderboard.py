@@ -78,7 +78,7 @@ def leaderboard(
 
 def render(host: PluginHost, board: Board, format: str, *, cost: bool = True) -> str:
     """The board as text in a registered format, with the columns that plugins add."""
-    from harness.components import option_names, resolve
+    from harness.registry.components import option_names, resolve
 
     board = _with_plugin_columns(host, board)
     component = host.registry.find("format", format)
@@ -91,7 +91,7 @@ def print_board(host: PluginHost, board: Board, format: str, *, cost: bool = Tru
     """Prints to stdout; the terminal format uses the terminal's width and colours."""
     console = data_console()
     if format == "terminal" and console.is_terminal:
-        from harness.leaderboard.terminal import print_tables
+        from harness.leaderboard.formats.terminal import print_tables
 
         print_tables(_with_plugin_columns(host, board), console, cost=cost)
         return
@@ -114,7 +114,7 @@ def _open(host: PluginHost, board: Board, out: Path | None) -> None:
 
 def _write(path: Path, text: str) -> None:
     from harness.errors import UsageError
-    from harness.store import write_atomic
+    from harness.storage.store import write_atomic
 
     try:
         write_atomic(path, text.encode())
@@ -125,7 +125,7 @@ def _write(path: Path, text: str) -> None:
 
 def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:
     from harness.errors import UsageError
-    from harness.leaderboard.check import differences
+    from harness.leaderboard.formats.check import differences
 
     try:
         committed = path.read_text(encoding="utf-8")

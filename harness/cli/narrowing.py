@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.results import Results
+    from harness.records.results import Results
 
 WHOLE = "100%"
 """The budget of the reference row, which is always kept."""

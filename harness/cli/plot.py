@@ -29,8 +29,8 @@ def plot(
 ) -> None:
     """Draw a chart: scores with intervals, against budget, cost or size, a heat map, ranks."""
     from harness.api import load_results
-    from harness.leaderboard.plotting import draw
-    from harness.leaderboard.plotting import plot as make_plot
+    from harness.leaderboard.charts.plotting import draw
+    from harness.leaderboard.charts.plotting import plot as make_plot
 
     results = load_results(*(folders or [DEFAULT_FOLDER]))
     for problem in results.problems:

@@ -12,8 +12,8 @@ from harness.cli.console import data_console, print_json, warn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.cleaning import Leftover
-    from harness.verification import Finding, Verification
+    from harness.upkeep.cleaning import Leftover
+    from harness.upkeep.verification import Finding, Verification
 
 results = typer.Typer(
     name="results",
@@ -35,7 +35,7 @@ def verify(folders: Folders, plugin: Plugin = None, json: AsJson = False) -> Non
     Exits with 1 when something is wrong. Changes nothing.
     """
     from harness.plugins import PluginHost
-    from harness.verification import verify as verify_folders
+    from harness.upkeep.verification import verify as verify_folders
 
     done = verify_folders(folders, PluginHost.discover(plugin or []))
     if json:
@@ -65,7 +65,7 @@ def gc(
     Nothing is removed without --yes. Records and failures are never touched, and what a bench
     at work may want stays.
     """
-    from harness.cleaning import leftovers, remove
+    from harness.upkeep.cleaning import leftovers, remove
 
     found = leftovers(folder)
     gone = remove(folder, found.found) if yes else ()
@@ -126,7 +126,7 @@ def export(
 ) -> None:
     """Write the records as a Hugging Face data set: Parquet, and a card with the board."""
     from harness.api import load_results
-    from harness.results_export import export_results
+    from harness.publishing.records import export_results
 
     loaded = load_results(*folders)
     for text in (*(problem.reason for problem in loaded.problems), *loaded.notes):
@@ -143,7 +143,7 @@ def _print_findings(done: Verification) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.leaderboard.escaping import printable
+    from harness.leaderboard.formats.escaping import printable
 
     console = data_console()
     if done.findings:

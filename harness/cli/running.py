@@ -21,7 +21,7 @@ from harness.errors import INTERRUPTED, UsageError
 if TYPE_CHECKING:
     from harness.api import DistillResult, Request
     from harness.plan import Plan
-    from harness.store import Store
+    from harness.storage.store import Store
 
 
 class RerunChoice(StrEnum):
@@ -299,7 +299,7 @@ def _print_plan(planned: Plan, store: Store) -> None:
     from rich.table import Table
 
     from harness.plan import expected_seconds
-    from harness.results import load_records
+    from harness.records.results import load_records
 
     missing = planned.missing(store)
     open_keys = {cell.key for cell in missing}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.comparison.findings import Change
-from harness.record import ComponentRecord, Record
+from harness.records.record import ComponentRecord, Record
 
 NOTHING = "–"
 METHOD_OPTION = "method option "

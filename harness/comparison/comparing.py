@@ -14,9 +14,9 @@ from harness.comparison.sides import find_sides
 from harness.errors import UsageError
 from harness.leaderboard.grouping import RowGroup, group_tables, seed_pair
 from harness.leaderboard.scoring import SIGNIFICANCE
+from harness.leaderboard.stats import estimate_mean, holm, paired_difference
 from harness.leaderboard.table import SeedPair
-from harness.record import Record
-from harness.stats import estimate_mean, holm, paired_difference
+from harness.records.record import Record
 
 NO_EVIDENCE: Verdict = "no evidence of a difference"
 ONE_SEED = "one seed: no interval, no verdict"

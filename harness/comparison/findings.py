@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from harness.leaderboard.stats import Interval, MeanEstimate, PairedDifference
 from harness.leaderboard.table import SeedPair
-from harness.stats import Interval, MeanEstimate, PairedDifference
 
 Kind = Literal["folders", "methods", "commits", "revisions"]
 Verdict = Literal["A is better", "B is better", "no evidence of a difference"]

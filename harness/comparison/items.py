@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.comparison.findings import Counts, ItemComparison, ItemScores, McNemar
-from harness.record import Record
-from harness.stats import bootstrap_difference, crossed_interval, mcnemar
+from harness.leaderboard.stats import bootstrap_difference, crossed_interval, mcnemar
+from harness.records.record import Record
 
 if TYPE_CHECKING:
     import numpy as np

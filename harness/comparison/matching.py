@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.budget import Budget
 from harness.errors import UsageError
 from harness.leaderboard.grouping import RowGroup, TableKey, group_tables
-from harness.results import Results
+from harness.records.results import Results
 
 Tables = Mapping[TableKey, Sequence[RowGroup]]
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from harness.errors import UsageError
-from harness.results import FAILURES, RECORDS, Results, load_records
+from harness.records.results import FAILURES, RECORDS, Results, load_records
 
 
 def commit_of(revision: str, folder: Path) -> str | None:

@@ -17,7 +17,7 @@ from harness.comparison.matching import (
 )
 from harness.comparison.revisions import commit_of, results_at
 from harness.errors import UsageError, did_you_mean
-from harness.results import Problem, Results, load_records
+from harness.records.results import Problem, Results, load_records
 
 DEFAULT_FOLDER = Path("runs/quickstart")
 _HASH = re.compile(r"[0-9a-f]{4,40}")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness.comparison.changes import METHOD_OPTION, NOTHING
 from harness.comparison.findings import Change, Comparison, ItemScores, RowComparison
-from harness.leaderboard.columns import percent, signed_percent
-from harness.leaderboard.escaping import printable
+from harness.leaderboard.formats.columns import percent, signed_percent
+from harness.leaderboard.formats.escaping import printable
 from harness.leaderboard.scoring import SIGNIFICANCE
-from harness.stats import Interval, MeanEstimate
+from harness.leaderboard.stats import Interval, MeanEstimate
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

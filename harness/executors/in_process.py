@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.context import Progress
-from harness.device import set_threads
-from harness.executors.job import Job
+from harness.machine.device import set_threads
 from harness.plan import Plan
-from harness.run import Outcome, Runner
-from harness.store import Store
+from harness.running.job import Job
+from harness.running.runner import Outcome, Runner
+from harness.storage.store import Store
 
 
 @dataclass(frozen=True)

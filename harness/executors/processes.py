@@ -12,12 +12,12 @@ from multiprocessing.process import BaseProcess
 
 from harness.context import Progress
 from harness.errors import INTERRUPTED, HarnessError, UsageError
-from harness.executors.job import Job, work_on
 from harness.plan import Cell, Plan
-from harness.recording import make_failure
-from harness.results import Failure, load_records
-from harness.run import Outcome
-from harness.store import Store
+from harness.records.results import Failure, load_records
+from harness.running.job import Job, work_on
+from harness.running.recording import make_failure
+from harness.running.runner import Outcome
+from harness.storage.store import Store
 
 _POLL_SECONDS = 0.5
 

@@ -17,7 +17,7 @@ from harness.types import Split, TaskData
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.kit.text_classifier import Pooling, TextStudent
+    from harness.kit.text.classifier import Pooling, TextStudent
 
 Embedding = Literal["proxy", "tfidf"]
 
@@ -161,7 +161,7 @@ def _instruction_vectors(
     context: StageContext,
     rows: Sequence[int] | np.ndarray | None,
 ) -> np.ndarray:
-    from harness.kit.causal_proxy import CausalProxy
+    from harness.kit.language.proxy import CausalProxy
 
     if pooling == "head":
         raise UsageError(
@@ -181,7 +181,7 @@ def _image_vectors(
     context: StageContext,
     rows: Sequence[int] | np.ndarray | None,
 ) -> np.ndarray:
-    from harness.kit.clip_teacher import TeacherTraining, teacher_embeddings
+    from harness.kit.clip.teacher import TeacherTraining, teacher_embeddings
 
     if split != "train":
         raise UsageError(f"images of '{split}' are not embedded, only those of train")

@@ -13,8 +13,8 @@ from harness.leaderboard.grouping import TableGroup, group_tables
 from harness.leaderboard.overview import Ranking, Transfer, rankings, transfers
 from harness.leaderboard.scoring import score_rows
 from harness.leaderboard.table import RANDOM, Fact, Row, SeedPair, Table
-from harness.record import Record
-from harness.results import Results
+from harness.records.record import Record
+from harness.records.results import Results
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from harness.budget import Budget
 from harness.leaderboard.grouping import TableGroup, seed_pair
 from harness.leaderboard.scoring import SIGNIFICANCE
 from harness.leaderboard.table import Fact, Row, SeedPair
-from harness.record import Record
-from harness.results import Failure, Results
+from harness.records.record import Record
+from harness.records.results import Failure, Results
 
 RATE = "learning_rate"
 

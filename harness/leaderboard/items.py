@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.leaderboard.grouping import RowGroup
-from harness.ranks import RankInterval, rank_intervals
-from harness.record import Record
-from harness.stats import Interval, crossed_interval, sampling_variance
+from harness.leaderboard.ranks import RankInterval, rank_intervals
+from harness.leaderboard.stats import Interval, crossed_interval, sampling_variance
+from harness.records.record import Record
 
 if TYPE_CHECKING:
     import numpy as np

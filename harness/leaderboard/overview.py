@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.budget import Budget
+from harness.leaderboard.ranks import AverageRanks, average_ranks
+from harness.leaderboard.stats import MeanEstimate, estimate_mean
 from harness.leaderboard.table import Row, Table
-from harness.ranks import AverageRanks, average_ranks
-from harness.record import Record
-from harness.stats import MeanEstimate, estimate_mean
+from harness.records.record import Record
 
 
 @dataclass(frozen=True)

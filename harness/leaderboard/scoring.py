@@ -17,10 +17,10 @@ from harness.leaderboard.items import (
     sampling_sd,
 )
 from harness.leaderboard.measures import area_under_curve, label_robust_score
+from harness.leaderboard.ranks import RankInterval
+from harness.leaderboard.stats import MeanEstimate, estimate_mean, holm, paired_difference
 from harness.leaderboard.table import RANDOM, Comparison, Row, RowCost, SetSize, Verdict
-from harness.ranks import RankInterval
-from harness.record import Record
-from harness.stats import MeanEstimate, estimate_mean, holm, paired_difference
+from harness.records.record import Record
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.ranks import RankInterval
-from harness.stats import Interval, MeanEstimate, PairedDifference
+from harness.leaderboard.ranks import RankInterval
+from harness.leaderboard.stats import Interval, MeanEstimate, PairedDifference
 
 SeedPair = tuple[int, int]
 """(distill_seed, fit_seed) of one run."""

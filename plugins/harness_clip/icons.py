@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.sources import DataLocator
 from harness.errors import MissingDependencyError, UsageError
-from harness.sources import DataLocator
 from harness.types import DataSource, Split, TaskData
 from harness_clip.picture_rows import bitmap, picture_table
 from harness_clip.templates import filled, with_article

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.data.sources import DataLocator, HubDataset
 from harness.errors import HarnessError
-from harness.sources import DataLocator, HubDataset
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_clip.picture_rows import PictureColumns, bitmap, picture_table
 from harness_clip.picture_splits import make_splits

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
-from harness.sources import DataLocator, HubDataset
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_clip.picture_files import read_folder, read_tars
 from harness_clip.picture_rows import PictureColumns, picture_table, without_empty_captions

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.data.images import decode_image
+from harness.data.row_files import read_rows
 from harness.errors import HarnessError, UsageError
-from harness.images import decode_image
-from harness.row_files import read_rows
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 CAPTION_KEYS = ("caption", "text")

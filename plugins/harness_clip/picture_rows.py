@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.data.images import image_bytes, image_columns
 from harness.errors import HarnessError, UsageError
-from harness.images import image_bytes, image_columns
 from harness.types import LABEL_COLUMN
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from harness_clip.configurations import Configuration
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.kit.image_rows import ImageInput
+    from harness.kit.clip.image_rows import ImageInput
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pretrained:
         """Raises HarnessError when the weights are another model's."""
         from open_clip.factory import load_checkpoint
 
-        from harness.kit.clip_model import quiet_open_clip
+        from harness.kit.clip.model import quiet_open_clip
 
         path = self.file()
         try:

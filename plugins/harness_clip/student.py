@@ -18,8 +18,8 @@ from harness_clip.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.kit.clip_model import ClipModel
-    from harness.kit.clip_tokens import ClipTokenizer
+    from harness.kit.clip.model import ClipModel
+    from harness.kit.clip.tokens import ClipTokenizer
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Clip:
         """
         import torch
 
-        from harness.kit.clip_model import ClipModel, build_clip
-        from harness.kit.image_rows import ImageInput
+        from harness.kit.clip.image_rows import ImageInput
+        from harness.kit.clip.model import ClipModel, build_clip
         from harness.randomness import seeded
 
         if task.modality != "image-text":
@@ -108,8 +108,8 @@ class Clip:
 
         Soft labels are of no use to it, since its targets are captions; weights count.
         """
-        from harness.kit.clip_training import ContrastiveObjective, train_clip
-        from harness.kit.image_rows import image_text_rows
+        from harness.kit.clip.image_rows import image_text_rows
+        from harness.kit.clip.training import ContrastiveObjective, train_clip
 
         model = self.build(task, context)
         rows = image_text_rows(data.rows, model.image, context)
@@ -122,7 +122,7 @@ class Clip:
 
     def load(self, folder: Path, task: TaskData, context: StageContext) -> ClipModel:
         """Reads what `ClipModel.save` wrote."""
-        from harness.kit.clip_model import ClipModel
+        from harness.kit.clip.model import ClipModel
 
         del task
         return ClipModel.load(folder, context.device)
@@ -132,7 +132,7 @@ class Clip:
         return Pretrained(self.configuration, self.pretrained)
 
     def _tokenizer(self, task: TaskData) -> ClipTokenizer:
-        from harness.kit.clip_tokens import StandardTokenizer, WordTokenizer, learn_words
+        from harness.kit.clip.tokens import StandardTokenizer, WordTokenizer, learn_words
 
         text = self.configuration.model["text_cfg"]
         length = int(text.get("context_length", 77))
@@ -149,8 +149,8 @@ def _image_size(config: dict[str, Any]) -> tuple[int, int]:
 
 def _validation(model: ClipModel, task: TaskData, recipe: Recipe) -> Callable[[], float]:
     """Minus the contrastive loss of validation, whose images are read once."""
-    from harness.kit.clip_training import mean_contrastive_loss
-    from harness.kit.image_rows import image_text_rows
+    from harness.kit.clip.image_rows import image_text_rows
+    from harness.kit.clip.training import mean_contrastive_loss
 
     rows = image_text_rows(task.validation, model.image)
     return lambda: -mean_contrastive_loss(model, rows, recipe.batch_size)

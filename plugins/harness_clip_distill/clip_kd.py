@@ -11,7 +11,7 @@ from harness_clip_distill.kd_weights import KdWeights
 from harness_clip_distill.taught_options import TaughtOptions
 
 if TYPE_CHECKING:
-    from harness.kit.clip_model import ClipModel
+    from harness.kit.clip.model import ClipModel
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ClipKd(KdWeights, TaughtOptions):
                 student is no CLIP.
             DivergenceError: training left the finite numbers.
         """
-        from harness.kit.clip_student import build_clip_student, train_on_task
+        from harness.kit.clip.student import build_clip_student, train_on_task
         from harness_clip_distill.kd_objective import KdObjective
         from harness_clip_distill.teaching import teaching
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.influence import select_top
-from harness.kit.teacher_options import TeacherOptions
+from harness.kit.clip.teacher_options import TeacherOptions
+from harness.kit.gradients.influence import select_top
 from harness.types import DistilledData, TaskData
 
 
@@ -28,7 +28,7 @@ class ClipScore(TeacherOptions):
             UsageError: the task has no images with captions, no teacher is named, it is no CLIP,
                 or the budget exceeds the rows.
         """
-        from harness.kit.clip_teacher import teacher_embeddings
+        from harness.kit.clip.teacher import teacher_embeddings
 
         count = task.budget_rows(budget)
         stored = teacher_embeddings(self.teacher, task, self.teacher_training(), context)

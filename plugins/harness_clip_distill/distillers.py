@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.context import StageContext
-from harness.kit.teacher_options import TeacherOptions
+from harness.kit.clip.teacher_options import TeacherOptions
 from harness.types import Recipe, Student, TaskData
 from harness_clip_distill.taught_options import TaughtOptions
 
 if TYPE_CHECKING:
-    from harness.kit.clip_model import ClipModel
+    from harness.kit.clip.model import ClipModel
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TeacherItself(TeacherOptions):
         self, task: TaskData, student: Student, recipe: Recipe, context: StageContext
     ) -> ClipModel:
         """The teacher, whatever student and recipe are."""
-        from harness.kit.clip_teacher import trained_teacher
+        from harness.kit.clip.teacher import trained_teacher
 
         del student, recipe
         return trained_teacher(self.teacher, task, self.teacher_training(), context)
@@ -38,8 +38,8 @@ class Contrastive:
         self, task: TaskData, student: Student, recipe: Recipe, context: StageContext
     ) -> ClipModel:
         """The student trained on the whole train split."""
-        from harness.kit.clip_student import build_clip_student, train_on_task
-        from harness.kit.clip_training import ContrastiveObjective
+        from harness.kit.clip.student import build_clip_student, train_on_task
+        from harness.kit.clip.training import ContrastiveObjective
 
         model = build_clip_student(student, task, "clip-contrastive", context)
         train_on_task(model, task, ContrastiveObjective(), recipe, context)
@@ -65,7 +65,7 @@ class ClipDistill(TaughtOptions):
                 student is no CLIP.
             DivergenceError: training left the finite numbers.
         """
-        from harness.kit.clip_student import build_clip_student, train_on_task
+        from harness.kit.clip.student import build_clip_student, train_on_task
         from harness_clip_distill.open_clip_objective import OpenClipObjective
         from harness_clip_distill.teaching import teaching
 

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import LARGEST_SCALE, ClipBatch, encode_batch
-from harness.kit.contrastive.embedding_losses import (
+from harness.kit.clip.contrastive.embedding_losses import (
     augmented_contrast,
     feature_distance,
     gradient_distance,
     interactive_contrast,
 )
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.contrastive.hidden_patches import hide_patches
-from harness.kit.contrastive.mimicking import relational_divergence
-from harness.kit.contrastive.pair_losses import contrastive_loss
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.contrastive.hidden_patches import hide_patches
+from harness.kit.clip.contrastive.mimicking import relational_divergence
+from harness.kit.clip.contrastive.pair_losses import contrastive_loss
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import LARGEST_SCALE, ClipBatch, encode_batch
 from harness.randomness import seeded
 from harness_clip_distill.kd_weights import KdWeights
 from harness_clip_distill.teaching import Teach

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipBatch, encode_batch
-from harness.kit.contrastive.mimicking import affinity_mimicking
-from harness.kit.contrastive.pair_losses import contrastive_loss
+from harness.kit.clip.contrastive.mimicking import affinity_mimicking
+from harness.kit.clip.contrastive.pair_losses import contrastive_loss
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import ClipBatch, encode_batch
 from harness_clip_distill.teaching import Teach
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.teacher_options import TeacherOptions
+from harness.kit.clip.teacher_options import TeacherOptions
 from harness.randomness import derive_seed
 from harness.types import Recipe, Student, TaskData
 
 if TYPE_CHECKING:
-    from harness.kit.clip_model import ClipModel
-    from harness.kit.image_augmentation import Augmentation
+    from harness.kit.clip.image_augmentation import Augmentation
+    from harness.kit.clip.model import ClipModel
 
 _SEED = derive_seed("clip-reinforce")
 """Of the augmentations, which all seeds share: their embeddings are stored."""
@@ -73,7 +73,7 @@ class ClipReinforce(TeacherOptions):
                 student is no CLIP, or an augmentation is out of range.
             DivergenceError: training left the finite numbers.
         """
-        from harness.kit.clip_student import build_clip_student, train_on_task
+        from harness.kit.clip.student import build_clip_student, train_on_task
         from harness_clip_distill.reinforced_objective import ReinforcedObjective
         from harness_clip_distill.reinforcement import reinforcement
 
@@ -97,7 +97,7 @@ class ClipReinforce(TeacherOptions):
         return model
 
     def _augmentation(self) -> Augmentation | None:
-        from harness.kit.image_augmentation import Augmentation
+        from harness.kit.clip.image_augmentation import Augmentation
 
         if not self.augmentations:
             return None

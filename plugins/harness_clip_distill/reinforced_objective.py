@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipBatch, encode_batch
-from harness.kit.contrastive.mimicking import reinforced_loss
-from harness.kit.image_augmentation import Augmentation
+from harness.kit.clip.contrastive.mimicking import reinforced_loss
+from harness.kit.clip.image_augmentation import Augmentation
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import ClipBatch, encode_batch
 from harness_clip_distill.captions import shortened_captions
 from harness_clip_distill.reinforcement import Reinforcement
 

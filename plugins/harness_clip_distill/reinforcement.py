@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from harness.context import Arrays, StageContext
-from harness.kit.clip_teacher import (
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.image_augmentation import Augmentation
+from harness.kit.clip.teacher import (
     TeacherTraining,
     teacher_embeddings,
     teacher_inputs,
     trained_teacher,
 )
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.image_augmentation import Augmentation
 from harness.types import TaskData
 from harness_clip_distill.captions import VERSION, shortened_captions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.kit.teacher_options import TeacherOptions
+from harness.kit.clip.teacher_options import TeacherOptions
 
 
 @dataclass(frozen=True)

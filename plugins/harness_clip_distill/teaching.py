@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_teacher import StoredTeacher, teacher_embeddings, trained_teacher
-from harness.kit.clip_training import ClipBatch
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.image_rows import ImageTextRows, image_text_rows
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.image_rows import ImageTextRows, image_text_rows
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.teacher import StoredTeacher, teacher_embeddings, trained_teacher
+from harness.kit.clip.training import ClipBatch
 from harness.types import TaskData
 from harness_clip_distill.taught_options import TaughtOptions
 

@@ -37,7 +37,7 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
     )
     register(
         "k-center",
-        "harness_coreset.k_center:KCenter",
+        "harness_coreset.geometry.k_center:KCenter",
         summary="greedily, the row farthest from those chosen, starting at the centre",
         produces="selection",
         version="1",
@@ -45,14 +45,14 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
     )
     register(
         "k-means",
-        "harness_coreset.k_means:KMeans",
+        "harness_coreset.geometry.k_means:KMeans",
         summary="the row nearest to each k-means centroid (DiLM's paper calls it K-centers)",
         produces="selection",
         version="1",
     )
     register(
         "herding",
-        "harness_coreset.herding:Herding",
+        "harness_coreset.geometry.herding:Herding",
         summary="greedily, the row that brings the chosen mean closest to the mean of all",
         produces="selection",
         version="1",
@@ -60,7 +60,7 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
     )
     register(
         "facility-location",
-        "harness_coreset.facility_location:FacilityLocation",
+        "harness_coreset.geometry.facility_location:FacilityLocation",
         summary="greedily, the row that makes all rows most similar to some chosen one",
         produces="selection",
         version="1",
@@ -68,7 +68,7 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
     )
     register(
         "moderate",
-        "harness_coreset.moderate:Moderate",
+        "harness_coreset.geometry.moderate:Moderate",
         summary="rows at the median distance from their class's centre",
         produces="selection",
         version="1",
@@ -76,14 +76,14 @@ def harness_register_distillers(register: RegisterDistiller) -> None:
     )
     register(
         "el2n",
-        "harness_coreset.el2n:EL2N",
+        "harness_coreset.scores.el2n:EL2N",
         summary="rows with the largest mean error early in short proxy runs",
         produces="selection",
         version="1",
     )
     register(
         "forgetting",
-        "harness_coreset.forgetting:Forgetting",
+        "harness_coreset.scores.forgetting:Forgetting",
         summary="rows that a proxy run learns and forgets most often",
         produces="selection",
         version="1",

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.row_pool import pooled_rows, require_pool
+from harness.kit.selection.row_pool import pooled_rows, require_pool
 from harness.types import DistilledData, TaskData
 from harness_coreset.groups import Group, shares, split_groups, train_labels
 

@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.kit.adam_memory import AdamMemory
-from harness.kit.training import build_optimizer, schedule
+from harness.kit.files.adam_memory import AdamMemory
+from harness.kit.training.loop import build_optimizer, schedule
 from harness.types import Recipe
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.components import later_option
 from harness.errors import UsageError
-from harness.kit.text_classifier import Pooling
-from harness_dilm.generator_names import fingerprint, names_student
+from harness.kit.text.classifier import Pooling
+from harness.registry.components import later_option
+from harness_dilm.generator.names import fingerprint, names_student
 
 Selection = Literal["k-means", "random", "herding", "lm-loss"]
 Normaliser = Literal["batch", "own"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.types import TaskData
-from harness_dilm.generator import Generator
+from harness_dilm.generator.model import Generator
+from harness_dilm.generator.synthesis import SyntheticRows
 from harness_dilm.selection import first_of_each
-from harness_dilm.synthesis import SyntheticRows
 
 Report = dict[str, float | int | str]
 WINDOW = 0.1

@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from harness.kit.herding import herding
-from harness.kit.kmeans import kmeans, nearest_to_centroids
+from harness.kit.selection.herding import herding
+from harness.kit.selection.kmeans import kmeans, nearest_to_centroids
 
 T = TypeVar("T")
 

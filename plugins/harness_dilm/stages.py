@@ -12,23 +12,23 @@ import numpy as np
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
-from harness.kit.batching import EncodedRows
-from harness.kit.causal_student import proxy_lm_inputs
-from harness.kit.checkpoint import Checkpoint, computed_in_steps
 from harness.kit.embedding import proxy_inputs, proxy_student
-from harness.kit.named_arrays import prefixed, without_prefix
-from harness.kit.text_classifier import TextClassifier
+from harness.kit.files.checkpoint import Checkpoint, computed_in_steps
+from harness.kit.files.named_arrays import prefixed, without_prefix
+from harness.kit.language.student import proxy_lm_inputs
+from harness.kit.text.classifier import TextClassifier
+from harness.kit.training.batching import EncodedRows
 from harness.randomness import derive_seed
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
-from harness_dilm.generator import Generator, build_generator
-from harness_dilm.generator_names import names_student
-from harness_dilm.gradient_matching import GradientMatching
-from harness_dilm.language_modelling import score, train_language_model
-from harness_dilm.learner import LEARNER_VERSION
+from harness_dilm.generator.language_modelling import score, train_language_model
+from harness_dilm.generator.model import Generator, build_generator
+from harness_dilm.generator.names import names_student
+from harness_dilm.generator.synthesis import SyntheticRows, synthesise
+from harness_dilm.matching.gradient_matching import GradientMatching
+from harness_dilm.matching.learner import LEARNER_VERSION
 from harness_dilm.options import LanguageModelOptions, MatchingOptions, Selection
 from harness_dilm.report import Report, report_language_model, report_matching, report_samples
 from harness_dilm.selection import by_herding, by_kmeans, by_rank, first_of_each
-from harness_dilm.synthesis import SyntheticRows, synthesise
 
 ONE_SEED = derive_seed("dilm generator")
 LENGTH_QUANTILE = 0.99

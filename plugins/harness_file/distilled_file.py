@@ -13,9 +13,9 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
+from harness.data.row_files import read_rows
+from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
-from harness.row_files import read_rows
-from harness.sources import DataLocator, HubDataset
 from harness.types import DistilledData, TaskData
 from harness_file.columns import set_columns
 

@@ -111,8 +111,8 @@ class InContext:
 
     def _untaught(self, task: TaskData, context: StageContext) -> InContextPredictor:
         """The model without any example."""
-        from harness.kit.causal_student import untrained_lm
-        from harness.kit.instruction_encoding import InstructionEncoder
+        from harness.kit.language.encoding import InstructionEncoder
+        from harness.kit.language.student import untrained_lm
         from harness_frozen.predictor import InContextPredictor
         from harness_frozen.prompts import PromptFormat, PromptTokens
 

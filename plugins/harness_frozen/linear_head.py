@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.array_files import serialised
-from harness.kit.logistic_regression import LinearClassifier, fit_logistic
+from harness.data.array_files import serialised
+from harness.kit.training.logistic_regression import LinearClassifier, fit_logistic
 
 _FILE = "probe.safetensors"
 _LEAST_SPREAD = 1e-6

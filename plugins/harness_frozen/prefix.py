@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.kit.batching import EncodedRows, group_overhead, length_groups, token_limit
-from harness.kit.cache_argument import with_cache
-from harness.kit.causal_forward import GROUP_ROWS, CausalForward, only_chosen
-from harness.kit.causal_lm import CausalLM
-from harness.kit.readings import can_branch, visible
+from harness.kit.language.cache_argument import with_cache
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.language.forward import GROUP_ROWS, CausalForward, only_chosen
+from harness.kit.language.readings import can_branch, visible
+from harness.kit.training.batching import EncodedRows, group_overhead, length_groups, token_limit
 
 if TYPE_CHECKING:
     from transformers import DynamicCache

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.errors import UsageError
-from harness.kit.instruction_encoding import InstructionEncoder
-from harness.kit.templates import Template
+from harness.kit.language.encoding import InstructionEncoder
+from harness.kit.text.templates import Template
 from harness.types import TaskData
 
 ANSWER = "label"

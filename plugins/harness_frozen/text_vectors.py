@@ -11,9 +11,9 @@ import numpy as np
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
-from harness.kit.causal_student import proxy_lm_inputs
 from harness.kit.embedding import joined_texts
-from harness.kit.text_classifier import TextClassifier
+from harness.kit.language.student import proxy_lm_inputs
+from harness.kit.text.classifier import TextClassifier
 from harness.randomness import derive_seed
 from harness.types import TaskData
 
@@ -90,7 +90,7 @@ class TextReader:
         if isinstance(self.model, TextClassifier):
             self.model.max_length = self.max_length
             return self.model.embed(rows, "mean", context)
-        from harness.kit.hidden_states import pool_states
+        from harness.kit.language.hidden_states import pool_states
 
         texts = joined_texts(rows, self.task.input_columns)
         encoded = self.model.encoder(self.max_length).texts(texts)

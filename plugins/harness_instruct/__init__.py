@@ -9,7 +9,7 @@ HARNESS_API = 1
 
 _TASKS = "harness_instruct.tasks"
 _FILES = "harness_instruct.files"
-_STUDENTS = "harness_instruct.students"
+_STUDENTS = "harness_instruct.students.families"
 _EVALUATORS = "harness_instruct.evaluators"
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from harness.data.row_files import read_rows
+from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
-from harness.kit.templates import Template
-from harness.row_files import read_rows
-from harness.sources import DataLocator, HubDataset
+from harness.kit.text.templates import Template
 from harness.types import DataSource, TaskData
 from harness_instruct.instructions import (
     ANSWER,

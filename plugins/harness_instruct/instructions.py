@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, did_you_mean
-from harness.kit.templates import Template
+from harness.kit.text.templates import Template
 
 if TYPE_CHECKING:
     from datasets import Dataset

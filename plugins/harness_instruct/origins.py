@@ -44,7 +44,7 @@ class Checkpoint:
     def create(
         self, task: TaskData, context: StageContext
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        from harness_instruct.pretrained import load_causal_lm
+        from harness_instruct.students.pretrained import load_causal_lm
 
         del task, context
         return load_causal_lm(self.weights.folder())
@@ -63,7 +63,7 @@ class GgufCheckpoint:
     def create(
         self, task: TaskData, context: StageContext
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        from harness_instruct.gguf_llama import read_gguf_llama
+        from harness_instruct.students.gguf_llama import read_gguf_llama
 
         del task, context
         content = read_gguf_llama(self.file.path())
@@ -84,8 +84,8 @@ class TinyModel:
     def create(
         self, task: TaskData, context: StageContext
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        from harness_instruct.pretrained import random_causal_lm
-        from harness_instruct.vocabulary import task_tokenizer
+        from harness_instruct.students.pretrained import random_causal_lm
+        from harness_instruct.students.vocabulary import task_tokenizer
 
         starts = self.family != "gpt2"
         tokenizer = task_tokenizer(task, self.vocabulary_size, context, starts=starts)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.row_files import read_rows
+from harness.data.sources import DataLocator
 from harness.errors import UsageError
-from harness.kit.templates import Template
-from harness.row_files import read_rows
-from harness.sources import DataLocator
+from harness.kit.text.templates import Template
 from harness.types import DataSource
 from harness_instruct.instructions import Instruction, read_instructions
 

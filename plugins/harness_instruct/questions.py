@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.kit.templates import Template
+from harness.kit.text.templates import Template
 from harness_instruct.instructions import Instruction, require_column
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.data.sources import DataLocator, Found, HubDataset
 from harness.errors import UsageError
-from harness.kit.templates import Template
-from harness.sources import DataLocator, Found, HubDataset
+from harness.kit.text.templates import Template
 from harness.types import DataSource, TaskData
 from harness_instruct.instructions import ANSWER, CHOICES, SUBTASK, Instruction, instruction_table
 from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, load_pool

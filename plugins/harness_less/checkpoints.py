@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from harness.kit.adam_direction import AdamState
-from harness.kit.adam_memory import AdamMemory
-from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.files.adam_memory import AdamMemory
+from harness.kit.gradients.adam_direction import AdamState
+from harness.kit.training.parameter_layout import ParameterLayout
 
 _TENSORS = ("weights", "first", "second")
 

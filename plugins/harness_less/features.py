@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from harness.context import StageContext
-from harness.kit.adam_direction import AdamState, Formula
-from harness.kit.batching import group_overhead, length_groups, token_limit
-from harness.kit.causal_lm import CausalLM
-from harness.kit.causal_lm_training import take
-from harness.kit.column_blocks import ColumnBlock, joined
-from harness.kit.labelled_rows import LabelledRows
-from harness.kit.language_model_loss import LanguageModelLoss
-from harness.kit.per_example_gradients.backend import PerExampleGradients
-from harness.kit.per_example_gradients.hooks import HookGradients
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness.kit.per_example_gradients.loop import LoopGradients
+from harness.kit.gradients.adam_direction import AdamState, Formula
+from harness.kit.gradients.column_blocks import ColumnBlock, joined
+from harness.kit.gradients.per_example.backend import PerExampleGradients
+from harness.kit.gradients.per_example.hooks import HookGradients
+from harness.kit.gradients.per_example.loop import LoopGradients
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.language.labelled_rows import LabelledRows
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.training import take
+from harness.kit.training.batching import group_overhead, length_groups, token_limit
+from harness.kit.training.parameter_layout import ParameterLayout
 from harness_less.checkpoints import Checkpoint
 from harness_less.flaws import FINE, NOT_FINITE, ZERO
 from harness_less.options import Backend, FeatureKind

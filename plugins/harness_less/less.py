@@ -12,9 +12,9 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
-from harness.kit.causal_student import proxy_lm_inputs
-from harness.kit.row_pool import considered_rows
-from harness.kit.target_rows import target_rows
+from harness.kit.language.student import proxy_lm_inputs
+from harness.kit.selection.row_pool import considered_rows
+from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_less.flaws import LEFT_OUT, NOT_FINITE, UNREADABLE, ZERO
 from harness_less.options import LessOptions

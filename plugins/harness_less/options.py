@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from harness.components import later_option
 from harness.errors import UsageError
-from harness.kit.influence import Aggregation, Reduction
-from harness.kit.lora import LoraOptions
-from harness.kit.row_pool import require_pool
+from harness.kit.gradients.influence import Aggregation, Reduction
+from harness.kit.language.lora import LoraOptions
+from harness.kit.selection.row_pool import require_pool
+from harness.registry.components import later_option
 
 FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
 Backend = Literal["hooks", "loop"]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from harness.context import StageContext
-from harness.kit.causal_lm import CausalLM
-from harness.kit.causal_student import build_proxy_lm
-from harness.kit.computed_once import computed_once
-from harness.kit.lora import add_lora
-from harness.kit.per_example_gradients.layout import ParameterLayout
+from harness.kit.files.computed_once import computed_once
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.language.lora import add_lora
+from harness.kit.language.student import build_proxy_lm
+from harness.kit.training.parameter_layout import ParameterLayout
 from harness.types import TaskData
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import GradientSource, mean_pairwise_cosine

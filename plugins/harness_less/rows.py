@@ -11,10 +11,10 @@ import numpy as np
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.batching import EncodedRows
-from harness.kit.causal_lm_training import take
-from harness.kit.instruction_encoding import InstructionEncoder, Pairs
-from harness.kit.labelled_rows import LabelledRows
+from harness.kit.language.encoding import InstructionEncoder, Pairs
+from harness.kit.language.labelled_rows import LabelledRows
+from harness.kit.language.training import take
+from harness.kit.training.batching import EncodedRows
 from harness.types import TaskData
 
 SUBTASK = "subtask"

@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from harness.context import StageContext
-from harness.kit.column_blocks import products
-from harness.kit.computed_once import computed_once
+from harness.kit.files.computed_once import computed_once
+from harness.kit.gradients.column_blocks import products
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import GradientSource, Health, TrainingFeatures
 from harness_less.flaws import FINE, NOT_FINITE, ZERO

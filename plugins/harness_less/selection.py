@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UsageError
-from harness.kit.influence import select_top
+from harness.kit.gradients.influence import select_top
 
 
 def choose(scores: np.ndarray, lengths: np.ndarray, rows: int, tokens: int = 0) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from harness.fingerprint import digest
-from harness.kit.feature_manifest import FeatureManifest
-from harness.kit.feature_store import FeatureStore
-from harness.kit.influence import influence_scores
-from harness.kit.projection.kinds import new_projector
-from harness.kit.projection.projector import Projector
+from harness.kit.gradients.feature_manifest import FeatureManifest
+from harness.kit.gradients.feature_store import FeatureStore
+from harness.kit.gradients.influence import influence_scores
+from harness.kit.gradients.projection.kinds import new_projector
+from harness.kit.gradients.projection.projector import Projector
 from harness.randomness import derive_seed
 from harness_less.features import Health, TrainingFeatures
 from harness_less.flaws import FINE, NOT_FINITE, ZERO

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.kit.column_blocks import ColumnBlock
-from harness.kit.influence import Aggregation
-from harness.kit.projection.projector import Projector
+from harness.kit.gradients.column_blocks import ColumnBlock
+from harness.kit.gradients.influence import Aggregation
+from harness.kit.gradients.projection.projector import Projector
 from harness_less.features import GradientSource, Health, unit_rows
 from harness_less.flaws import FINE
 from harness_less.rows import Target
@@ -41,7 +41,8 @@ class TargetGradients:
     def directions(self, usable: np.ndarray, aggregation: Aggregation) -> Tensor:
         """[subtasks, P]: a unit row's product with one of these is its score for a subtask.
 
-        The same as `harness.kit.influence.target_directions`, without holding all rows at once.
+        The same as `harness.kit.gradients.influence.target_directions`, without holding all rows
+        at once.
 
         Args:
             usable: [m] the rows that count.

@@ -14,18 +14,18 @@ from torch import nn
 
 from harness.context import StageContext
 from harness.errors import DivergenceError, HarnessError, UsageError
-from harness.kit.causal_forward import CausalForward
-from harness.kit.causal_lm import CausalLM
-from harness.kit.causal_lm_training import (
+from harness.kit.files.computed_once import computed_once
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.language.forward import CausalForward
+from harness.kit.language.labelled_rows import LabelledRows
+from harness.kit.language.training import (
     accumulate_completion_gradient,
     completion_losses,
     take,
 )
-from harness.kit.computed_once import computed_once
-from harness.kit.labelled_rows import LabelledRows
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness.kit.text_classifier import evaluating
-from harness.kit.training import build_optimizer, schedule
+from harness.kit.text.classifier import evaluating
+from harness.kit.training.loop import build_optimizer, schedule
+from harness.kit.training.parameter_layout import ParameterLayout
 from harness.randomness import seeded
 from harness.types import Recipe
 from harness_less.checkpoints import Checkpoint

@@ -10,7 +10,7 @@ from harness.types import Recipe, Student, TaskData
 from harness_lightclip.options import LightClipOptions
 
 if TYPE_CHECKING:
-    from harness.kit.clip_model import ClipModel
+    from harness.kit.clip.model import ClipModel
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LightClip(LightClipOptions):
                 text tower is not open_clip's own or has fewer layers than `stages` name.
             DivergenceError: training left the finite numbers.
         """
-        from harness.kit.clip_student import build_clip_student, train_on_task
+        from harness.kit.clip.student import build_clip_student, train_on_task
         from harness_lightclip.objective import LightClipObjective
 
         model = build_clip_student(student, task, "lightclip", context)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.kit.contrastive.masked_words import HiddenWords
-from harness.kit.labelled_rows import IGNORED
+from harness.kit.clip.contrastive.masked_words import HiddenWords
+from harness.kit.language.labelled_rows import IGNORED
 
 _HEAD_WIDTH = 32
 _FIRST_GATE = 0.1

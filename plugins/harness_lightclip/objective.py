@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import LARGEST_SCALE, ClipBatch, encode_batch
-from harness.kit.contrastive.masked_words import MaskingRule, hide_words, is_word
-from harness.kit.contrastive.matchers import new_matcher
-from harness.kit.contrastive.softening import softened_amount, softened_clip_loss
-from harness.kit.contrastive.token_matching import matched_contrast_loss, matched_pairs_loss
+from harness.kit.clip.contrastive.masked_words import MaskingRule, hide_words, is_word
+from harness.kit.clip.contrastive.matchers import new_matcher
+from harness.kit.clip.contrastive.softening import softened_amount, softened_clip_loss
+from harness.kit.clip.contrastive.token_matching import matched_contrast_loss, matched_pairs_loss
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import LARGEST_SCALE, ClipBatch, encode_batch
 from harness.randomness import seeded
 from harness_lightclip.masked_modelling import MaskedModelling
 from harness_lightclip.options import LightClipOptions

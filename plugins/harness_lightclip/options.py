@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from harness.errors import UsageError
-from harness.kit.contrastive.kinds import MatcherName, Negatives, Rise
+from harness.kit.clip.contrastive.kinds import MatcherName, Negatives, Rise
 
 _SHARES = ("softening", "mask_rate")
 _WEIGHTS = ("token_weight", "mlm_weight")

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipBatch
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.row_parts import each_once, in_parts
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.row_parts import each_once, in_parts
+from harness.kit.clip.training import ClipBatch
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from harness.progress import SilentProgress
+from harness.machine.progress import SilentProgress
 
 Track = Callable[..., Iterator[Any]]
 """`StageContext.track`."""

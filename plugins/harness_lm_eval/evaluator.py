@@ -21,7 +21,7 @@ from harness.types import Score, Split, TaskData
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.record import TaskRecord
+    from harness.records.record import TaskRecord
     from harness_lm_eval.named_tasks import TaskDict
 
 _PACKAGES = ("lm_eval", "accelerate")
@@ -125,7 +125,7 @@ class LmEval:
             MissingDependencyError: lm-eval or the named task's data is not here.
         """
         _version()
-        from harness.kit.text_classifier import quiet_transformers
+        from harness.kit.text.classifier import quiet_transformers
         from harness_lm_eval.model import CheckedModel
         from harness_lm_eval.surroundings import same_modes, undisturbed
 

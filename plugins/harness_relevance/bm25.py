@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.target_rows import target_rows
+from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,

@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.causal_proxy import CausalProxy, require_instructions
-from harness.kit.row_pool import considered_rows
+from harness.kit.language.proxy import CausalProxy, require_instructions
+from harness.kit.selection.row_pool import considered_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     Picked,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.components import later_option
 from harness.errors import UsageError
-from harness.kit.causal_proxy import MAX_LENGTH
-from harness.kit.row_pool import require_pool
+from harness.kit.language.proxy import MAX_LENGTH
+from harness.kit.selection.row_pool import require_pool
+from harness.registry.components import later_option
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.causal_proxy import CausalProxy, require_instructions
-from harness.kit.row_pool import considered_rows
-from harness.kit.target_rows import target_rows
+from harness.kit.language.proxy import CausalProxy, require_instructions
+from harness.kit.selection.row_pool import considered_rows
+from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.directions import directions, has_direction, target_directions
 from harness_relevance.picking import (

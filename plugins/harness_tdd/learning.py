@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.trajectory.chunk_losses import LABELS
-from harness.kit.trajectory.engines import OuterGradient, OuterLoss, adjoint
-from harness.kit.trajectory.inner_loop import InnerLoop, Learned
-from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectory.outer_adam import adam_step
-from harness.kit.trajectory.proxies import Trainable
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
-from harness.kit.trajectory.words import Vocabulary
+from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
+from harness.kit.trajectories.inner_loop.engines import OuterGradient, OuterLoss, adjoint
+from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
+from harness.kit.trajectories.outer_adam import adam_step
+from harness.kit.trajectories.proxies import Trainable
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.words import Vocabulary
 from harness_tdd.options import TddOptions
 from harness_tdd.real_rows import RealRows
 from harness_tdd.starts import Starts

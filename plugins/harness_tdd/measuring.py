@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import DivergenceError
-from harness.kit.trajectory.inner_loop import Learned
-from harness.kit.trajectory.proxies import Trainable
+from harness.kit.trajectories.inner_loop.steps import Learned
+from harness.kit.trajectories.proxies import Trainable
 from harness.randomness import derive_seed
 from harness_tdd.learning import Learning
 

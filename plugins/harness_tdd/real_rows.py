@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.kit.batching import group_overhead, length_groups, token_limit
-from harness.kit.trajectory.engines import OuterLoss
-from harness.kit.trajectory.proxies import ClassifierProxy
+from harness.kit.training.batching import group_overhead, length_groups, token_limit
+from harness.kit.trajectories.inner_loop.engines import OuterLoss
+from harness.kit.trajectories.proxies import ClassifierProxy
 
 _ROWS_AT_ONCE = 64
 

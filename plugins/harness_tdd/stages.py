@@ -14,15 +14,15 @@ from torch import Tensor
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.kit.embedding import proxy_inputs, proxy_student
-from harness.kit.pseudo_prompts import PseudoPrompts
-from harness.kit.token_projection import NearestTokens, nearest_tokens
-from harness.kit.trajectory.chunk_losses import LABELS
-from harness.kit.trajectory.initial_rows import Beginning, initial_rows
-from harness.kit.trajectory.inner_loop import Learned
-from harness.kit.trajectory.proxies import ClassifierProxy, Trainable, matched_parameters
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
-from harness.kit.trajectory.vector_arrays import vector_arrays
-from harness.kit.trajectory.words import drift, neighbours, read_vocabulary, without_blanks
+from harness.kit.trajectories.initial_rows import Beginning, initial_rows
+from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
+from harness.kit.trajectories.inner_loop.steps import Learned
+from harness.kit.trajectories.proxies import ClassifierProxy, Trainable, matched_parameters
+from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.token_projection import NearestTokens, nearest_tokens
+from harness.kit.trajectories.vector_arrays import vector_arrays
+from harness.kit.trajectories.words import drift, neighbours, read_vocabulary, without_blanks
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
 from harness_tdd.learning import CURVES, Learning, Learnt
 from harness_tdd.measuring import Stage, stage_loss, start_loss

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.text_classifier import TextStudent
-from harness.kit.trajectory.proxies import ClassifierProxy
+from harness.kit.text.classifier import TextStudent
+from harness.kit.trajectories.proxies import ClassifierProxy
 
 
 @dataclass

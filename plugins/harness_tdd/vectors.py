@@ -47,7 +47,7 @@ class Tdd(TddOptions):
         context: StageContext,
     ) -> Any:
         """See `train_on_vectors`, whose errors it raises."""
-        from harness.kit.trajectory.vector_arrays import train_on_vectors
+        from harness.kit.trajectories.vector_arrays import train_on_vectors
 
         return train_on_vectors(
             task, student, data, recipe, context, proxy=self.proxy, as_text="tdd-tokens"

@@ -14,7 +14,7 @@ from harness_text.metrics import classification_metrics
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.record import TaskRecord
+    from harness.records.record import TaskRecord
 
 _ITEMS = ("score", "prediction", "target")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.data.row_files import read_csv, read_jsonl
+from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
-from harness.row_files import read_csv, read_jsonl
-from harness.sources import DataLocator, HubDataset
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_text.classes import Classes, label_texts
 from harness_text.labelled import LabelledTexts, empty_texts, read_texts, require_column

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from harness.context import StageContext
-    from harness.kit.batching import EncodedRows
-    from harness.kit.text_classifier import TextClassifier
+    from harness.kit.text.classifier import TextClassifier
+    from harness.kit.training.batching import EncodedRows
 
 DEFAULT_LENGTH = 128
 
@@ -83,7 +83,7 @@ class TransformerStudent(ABC):
         context: StageContext,
     ) -> TextClassifier:
         """The rest of `fit`, for a built classifier and the tokens of the distilled rows."""
-        from harness.kit.training import train_classifier
+        from harness.kit.training.loop import train_classifier
 
         train_classifier(
             classifier,
@@ -113,7 +113,7 @@ class TransformerStudent(ABC):
     ) -> TextClassifier:
         import torch
 
-        from harness.kit.text_classifier import TextClassifier
+        from harness.kit.text.classifier import TextClassifier
 
         info = StudentInfo(
             name=self.family,

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.data.row_files import read_csv
+from harness.data.sources import DataLocator, HubDataset, PackagedTable
 from harness.errors import HarnessError
-from harness.row_files import read_csv
-from harness.sources import DataLocator, HubDataset, PackagedTable
 from harness.types import LABEL_COLUMN, TaskData
 from harness_text.labelled import LabelledTexts, read_integer_labels, read_texts, require_column
 from harness_text.splits import Unsplit, make_splits

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_teacher import StoredTeacher
-from harness.kit.clip_training import ClipBatch, encode_batch
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.contrastive.mimicking import weighted_distillation
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.contrastive.mimicking import weighted_distillation
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.teacher import StoredTeacher
+from harness.kit.clip.training import ClipBatch, encode_batch
 from harness_tinyclip.options import TinyClipOptions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.kit.teacher_options import TeacherOptions
+from harness.kit.clip.teacher_options import TeacherOptions
 from harness_tinyclip.kinds import MASK_KINDS, Depth, Inheritance, MaskKind
 
 LARGEST_SCALE = 100.0

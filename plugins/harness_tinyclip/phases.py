@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.kit.clip_model import ClipModel, build_clip
-from harness.kit.computed_once import computed_once
+from harness.kit.clip.model import ClipModel, build_clip
+from harness.kit.files.computed_once import computed_once
 from harness.randomness import seeded
 
 Curves = Mapping[str, np.ndarray]

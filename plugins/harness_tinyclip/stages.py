@@ -9,21 +9,21 @@ from pathlib import Path
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel, build_clip
-from harness.kit.clip_shape import shape_of, sized_config
-from harness.kit.clip_student import train_on_task
-from harness.kit.clip_teacher import StoredTeacher
-from harness.kit.image_rows import ImageTextRows
+from harness.kit.clip.image_rows import ImageTextRows
+from harness.kit.clip.model import ClipModel, build_clip
+from harness.kit.clip.shape import shape_of, sized_config
+from harness.kit.clip.student import train_on_task
+from harness.kit.clip.teacher import StoredTeacher
 from harness.randomness import seeded
 from harness.types import Recipe, TaskData
-from harness_tinyclip.inheritance import inherit_weights, leading
-from harness_tinyclip.mask_learning import MaskObjective, folded_model
+from harness_tinyclip.inheritance.inheritance import inherit_weights, leading
+from harness_tinyclip.inheritance.shapes import shape_between, sizes_between
+from harness_tinyclip.inheritance.vocabulary import shared_words
+from harness_tinyclip.masks.learning import MaskObjective, folded_model
+from harness_tinyclip.masks.sizes import ClipSize
 from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.phases import Curves, Phase, kept_phase
-from harness_tinyclip.shapes import shape_between, sizes_between
-from harness_tinyclip.sizes import ClipSize
-from harness_tinyclip.vocabulary import shared_words
 
 
 @dataclass

@@ -10,7 +10,7 @@ from harness.types import Recipe, Student, TaskData
 from harness_tinyclip.options import TinyClipOptions
 
 if TYPE_CHECKING:
-    from harness.kit.clip_model import ClipModel
+    from harness.kit.clip.model import ClipModel
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class TinyClip(TinyClipOptions):
                 student cannot inherit, or the recipe has too few steps for the stages.
             DivergenceError: training left the finite numbers.
         """
-        from harness.kit.clip_student import build_clip_student
-        from harness.kit.clip_teacher import StoredTeacher, teacher_embeddings, trained_teacher
-        from harness.kit.image_rows import image_text_rows
+        from harness.kit.clip.image_rows import image_text_rows
+        from harness.kit.clip.student import build_clip_student
+        from harness.kit.clip.teacher import StoredTeacher, teacher_embeddings, trained_teacher
         from harness_tinyclip.mimicking import join_curves
         from harness_tinyclip.stages import Stages
 

@@ -11,16 +11,21 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.checkpoint import Checkpoint
-from harness.kit.token_projection import NearestTokens, nearest_tokens
-from harness.kit.trajectory.engines import ENGINES, OuterGradient, OuterLoss, disagreement
-from harness.kit.trajectory.inner_loop import InnerLoop, Learned
-from harness.kit.trajectory.inner_optimizers import InnerState
-from harness.kit.trajectory.outer_adam import adam_step
-from harness.kit.trajectory.proxies import Trainable
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
-from harness.kit.trajectory.regularisers import Strength, neighbour_pull, norm_pull
-from harness.kit.trajectory.words import Vocabulary
+from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.trajectories.inner_loop.engines import (
+    ENGINES,
+    OuterGradient,
+    OuterLoss,
+    disagreement,
+)
+from harness.kit.trajectories.inner_loop.optimizers import InnerState
+from harness.kit.trajectories.inner_loop.regularisers import Strength, neighbour_pull, norm_pull
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
+from harness.kit.trajectories.outer_adam import adam_step
+from harness.kit.trajectories.proxies import Trainable
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.token_projection import NearestTokens, nearest_tokens
+from harness.kit.trajectories.words import Vocabulary
 from harness_trajectory.options import TrajectoryOptions
 from harness_trajectory.passages import Passages
 

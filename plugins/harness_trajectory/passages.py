@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.context import StageContext
 from harness.fingerprint import digest, rows_digest
 from harness.kit.embedding import proxy_inputs
-from harness.kit.expert_trajectories import (
+from harness.kit.trajectories.experts import (
     ExpertOptimizer,
     ExpertOptions,
     ExpertTrajectories,
@@ -21,10 +21,10 @@ from harness.kit.expert_trajectories import (
     draw_segment,
     record_experts,
 )
-from harness.kit.trajectory.inner_loop import ChunkLoss, InnerLoop, Learned
-from harness.kit.trajectory.inner_optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectory.matching import Passage, relative_displacement
-from harness.kit.trajectory.proxies import Proxy
+from harness.kit.trajectories.inner_loop.matching_loss import Passage, relative_displacement
+from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
+from harness.kit.trajectories.inner_loop.steps import ChunkLoss, InnerLoop, Learned
+from harness.kit.trajectories.proxies import Proxy
 from harness.randomness import derive_seed
 from harness.types import TaskData
 from harness_trajectory.options import TrajectoryOptions

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.context import StageContext
-from harness.kit.trajectory_picture import Way, png_of, trajectory_picture
+from harness.kit.trajectories.picture import Way, png_of, trajectory_picture
 from harness_trajectory.learning import Learnt
 from harness_trajectory.passages import Measured, Passages
 

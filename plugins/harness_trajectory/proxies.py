@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.causal_student import build_proxy_lm
 from harness.kit.embedding import proxy_student
-from harness.kit.lora import LoraOptions, add_lora
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness.kit.trajectory.proxies import (
+from harness.kit.language.lora import LoraOptions, add_lora
+from harness.kit.language.student import build_proxy_lm
+from harness.kit.training.parameter_layout import ParameterLayout
+from harness.kit.trajectories.proxies import (
     ClassifierProxy,
     LanguageProxy,
     Proxy,

@@ -13,13 +13,13 @@ from torch import Tensor
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.checkpoint import Checkpoint
-from harness.kit.pseudo_prompts import PseudoPrompts
-from harness.kit.token_projection import NearestTokens
-from harness.kit.trajectory.initial_rows import Beginning, initial_rows
-from harness.kit.trajectory.proxies import Proxy, Trainable
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
-from harness.kit.trajectory.words import (
+from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.trajectories.initial_rows import Beginning, initial_rows
+from harness.kit.trajectories.proxies import Proxy, Trainable
+from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.token_projection import NearestTokens
+from harness.kit.trajectories.words import (
     Vocabulary,
     drift,
     neighbours,

@@ -22,7 +22,7 @@ class TrajectoryVectors(Trajectory):
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """Rows as `Trajectory.distill` gives them, and the vectors in `arrays`."""
         self.require_text(task)
-        from harness.kit.trajectory.vector_arrays import vector_arrays
+        from harness.kit.trajectories.vector_arrays import vector_arrays
         from harness_trajectory.stages import learned_way, losses, measured_stage
 
         way = learned_way(self, task, budget, context)
@@ -48,7 +48,7 @@ class TrajectoryVectors(Trajectory):
             UsageError: the student has other input embeddings than the proxy, such as those of
                 another architecture, or weights that are drawn anew for each seed.
         """
-        from harness.kit.trajectory.vector_arrays import train_on_vectors
+        from harness.kit.trajectories.vector_arrays import train_on_vectors
 
         return train_on_vectors(
             task, student, data, recipe, context, proxy=self.proxy, as_text="trajectory"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.images import decode_image, image_bytes
+from harness.data.images import decode_image, image_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset

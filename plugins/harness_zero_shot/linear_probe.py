@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness.context import StageContext
-    from harness.kit.logistic_regression import LinearClassifier
-    from harness.record import TaskRecord
+    from harness.kit.training.logistic_regression import LinearClassifier
+    from harness.records.record import TaskRecord
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LinearProbe:
         chosen there.
 
         Raises ContractError for embeddings that are not unit vectors."""
-        from harness.kit.logistic_regression import (
+        from harness.kit.training.logistic_regression import (
             MOST_FITS,
             choose_weight_decay,
             fit_logistic,

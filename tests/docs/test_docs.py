@@ -96,7 +96,7 @@ def skip_without_its_weights(done: subprocess.CompletedProcess[str]) -> None:
 
 def test_the_plugin_of_the_readme_is_short_and_conforms(tmp_path: Path) -> None:
     from harness.plugins import PluginHost
-    from harness.testing import check_distiller
+    from harness.testing.text import check_distiller
 
     (tmp_path / "longest.py").write_text(plugin_source())
     host = PluginHost.discover([str(tmp_path / "longest.py")])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.data.sources import DataLocator
 from harness.plan import Plan, build_plan
 from harness.plugins import PluginHost
-from harness.record import (
+from harness.records.record import (
     ComponentRecord,
     Cost,
     Costs,
@@ -23,8 +24,7 @@ from harness.record import (
     TaskRecord,
     Tuning,
 )
-from harness.results import Failure
-from harness.sources import DataLocator
+from harness.records.results import Failure
 from harness.suite import load_suite, with_settings
 from toy_paths import TOY_SUITE
 

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import UsageError
 from harness.plan import Plan
 from harness.plugins import PluginHost
-from harness.specs import Spec
+from harness.registry.specs import Spec
 from harness.suite import load_suite, with_settings
 from toy_paths import TOY_SUITE
 

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from harness.leaderboard.board import Board
-from harness.leaderboard.charts import KINDS, Point, colours, heat_map, neutral_methods, points
-from harness.leaderboard.columns import columns_of, shown_facts, shown_notes
-from harness.leaderboard.escaping import printable
+from harness.leaderboard.charts.documents import (
+    KINDS,
+    Point,
+    colours,
+    heat_map,
+    neutral_methods,
+    points,
+)
+from harness.leaderboard.charts.rank_chart import critical_difference
+from harness.leaderboard.formats.columns import columns_of, shown_facts, shown_notes
+from harness.leaderboard.formats.escaping import printable
+from harness.leaderboard.formats.summaries import Summary, summaries
 from harness.leaderboard.grouping import group_tables
 from harness.leaderboard.overview import Ranking, Transfer
-from harness.leaderboard.rank_chart import critical_difference
-from harness.leaderboard.summaries import Summary, summaries
 from harness.leaderboard.table import Fact, Table
-from harness.record import Record
+from harness.records.record import Record
 
 Json = Any
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.record import PackedArray, Record
+from harness.records.record import PackedArray, Record
 
 Write = Callable[[str, Iterable[Record]], Path]
 Draw = Callable[..., list[Record]]

@@ -15,7 +15,7 @@ import harness
 from harness.comparison.comparing import compare
 from harness.comparison.findings import Comparison, RowComparison
 from harness.errors import UsageError
-from harness.record import PackedArray, Record
+from harness.records.record import PackedArray, Record
 
 GRID = [(d, f) for d in range(3) for f in range(2)]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.comparison.items import RunPairs, compare_items
-from harness.record import PackedArray
+from harness.records.record import PackedArray
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 12))
 """Distilling seeds, fitting seeds of each, items."""

@@ -12,7 +12,7 @@ import pytest
 from harness.comparison.comparing import compare
 from harness.comparison.findings import Comparison
 from harness.errors import UsageError
-from harness.record import Record
+from harness.records.record import Record
 
 
 def labels(comparison: Comparison) -> list[str]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from harness.comparison.comparing import compare
 from harness.comparison.findings import Comparison
 from harness.comparison.terminal import print_comparison
-from harness.record import PackedArray
+from harness.records.record import PackedArray
 
 Command = Callable[..., Any]
 HOSTILE = "[red]\x1b[31m\x1b]0;title\x07\u202e evil\n"

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from harness.context import StageContext
-from harness.kit.text_classifier import TextClassifier
+from harness.kit.text.classifier import TextClassifier
 from harness.types import StudentInfo
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessWarning, UsageError
 from harness.leaderboard.board import Board, build_board
-from harness.leaderboard.json_format import Json
+from harness.leaderboard.formats.json_format import Json
+from harness.leaderboard.formats.terminal import Terminal
 from harness.leaderboard.measures import MIDDLE, label_robust_score
+from harness.leaderboard.stats import crossed_interval, estimate_mean
 from harness.leaderboard.table import Row
-from harness.leaderboard.terminal import Terminal
-from harness.record import Cost, Costs, PackedArray
-from harness.results import Problem, Results
-from harness.stats import crossed_interval, estimate_mean
+from harness.records.record import Cost, Costs, PackedArray
+from harness.records.results import Problem, Results
 
 RANDOM = [0.610, 0.645, 0.630]
 DILM = [0.700, 0.735, 0.715]

@@ -8,8 +8,9 @@ import sys
 
 def test_importing_every_format_imports_no_torch_and_no_scipy() -> None:
     code = (
-        "import sys, harness.results, harness.leaderboard.terminal, harness.leaderboard.markdown,"
-        " harness.leaderboard.delimited, harness.leaderboard.json_format;"
+        "import sys, harness.records.results, harness.leaderboard.formats.terminal,"
+        " harness.leaderboard.formats.markdown, harness.leaderboard.formats.delimited,"
+        " harness.leaderboard.formats.json_format;"
         "print([m for m in ('torch', 'scipy', 'datasets', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(

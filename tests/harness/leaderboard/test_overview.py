@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from harness.leaderboard.board import Board
-from harness.leaderboard.json_format import Json
-from harness.leaderboard.markdown import Markdown
-from harness.leaderboard.terminal import Terminal
-from harness.results import Results
-from harness.stats import estimate_mean
+from harness.leaderboard.formats.json_format import Json
+from harness.leaderboard.formats.markdown import Markdown
+from harness.leaderboard.formats.terminal import Terminal
+from harness.leaderboard.stats import estimate_mean
+from harness.records.results import Results
 
 LEVELS = {
     "sst2": {"random": 0.60, "herding": 0.65, "dilm": 0.70},

@@ -9,10 +9,10 @@ import pytest
 import scipy.stats
 
 from harness.leaderboard.board import Board, build_board
+from harness.leaderboard.formats.terminal import Terminal
 from harness.leaderboard.table import Row
-from harness.leaderboard.terminal import Terminal
-from harness.record import Record
-from harness.results import Results
+from harness.records.record import Record
+from harness.records.results import Results
 
 PLAIN = [0.610, 0.645, 0.630]
 TAUGHT = [0.700, 0.735, 0.715]

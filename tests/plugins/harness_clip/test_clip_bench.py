@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import harness
-from harness.record import Record
+from harness.records.record import Record
 
 LITTLE = {
     "embed_dim": 16,

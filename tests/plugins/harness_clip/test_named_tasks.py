@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 from datasets import Dataset
 
+from harness.data.images import image_bytes
+from harness.data.sources import DataLocator
 from harness.errors import MissingDependencyError
-from harness.images import image_bytes
-from harness.sources import DataLocator
-from harness.testing import check_task_plugin
+from harness.testing.text import check_task_plugin
 from harness_clip.icons import COLOURS, GROUNDS, Icons, Style, read_icons
 from harness_clip.named_tasks import CIFAR10_CLASSES, Cifar10, Digits, Groceries
 from harness_clip.templates import filled, settled, with_article

@@ -12,11 +12,11 @@ import PIL.Image
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
+from harness.data.images import image_bytes
+from harness.data.sources import DataLocator, Found
 from harness.errors import HarnessError, UsageError
-from harness.images import image_bytes
-from harness.kit.image_rows import ImageInput, image_arrays
-from harness.sources import DataLocator, Found
-from harness.testing import check_task_plugin
+from harness.kit.clip.image_rows import ImageInput, image_arrays
+from harness.testing.text import check_task_plugin
 from harness.types import DataSource
 from harness_clip.own_data import ImageFolder, ImageHub, WebDataset
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from harness.errors import HarnessError, UsageError
-from harness.kit.clip_model import build_clip
-from harness.kit.clip_tokens import StandardTokenizer, WordTokenizer
-from harness.testing import toy_context, toy_task
-from harness.testing_clip import check_image_text_student, toy_image_text_task
+from harness.kit.clip.model import build_clip
+from harness.kit.clip.tokens import StandardTokenizer, WordTokenizer
+from harness.testing.image_text import check_image_text_student, toy_image_text_task
+from harness.testing.text import toy_context, toy_task
 from harness.types import DistilledData, Recipe
 from harness_clip.configurations import SMALL, find_configuration
 from harness_clip.student import Clip

@@ -14,15 +14,15 @@ from torch.nn import functional
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.contracts import check_distilled
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_teacher import trained_teacher
-from harness.kit.clip_training import ClipBatch, encode_batch
-from harness.kit.image_rows import image_text_rows
+from harness.kit.clip.image_rows import image_text_rows
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.teacher import trained_teacher
+from harness.kit.clip.training import ClipBatch, encode_batch
 from harness.plugins import PluginHost
-from harness.testing import WordCounts, toy_context, toy_task
-from harness.testing_clip import toy_image_text_task
+from harness.registry.contracts import check_distilled
+from harness.testing.image_text import toy_image_text_task
+from harness.testing.text import WordCounts, toy_context, toy_task
 from harness.types import Recipe
 from harness_clip_distill.captions import DROPPED, shortened_captions
 from harness_clip_distill.clip_kd import ClipKd
@@ -195,7 +195,7 @@ def test_every_choice_of_reinforcement_is_another_method(change: dict, tmp_path:
 
 
 def test_reinforcement_by_nothing_but_the_rows_as_they_are_is_mimicking(tmp_path: Path) -> None:
-    from harness.kit.contrastive.mimicking import affinity_mimicking
+    from harness.kit.clip.contrastive.mimicking import affinity_mimicking
     from harness_clip_distill.reinforced_objective import ReinforcedObjective
     from harness_clip_distill.reinforcement import reinforcement
 
@@ -214,7 +214,7 @@ def test_reinforcement_by_nothing_but_the_rows_as_they_are_is_mimicking(tmp_path
 
 @pytest.mark.parametrize("kind", TAUGHT)
 def test_a_batch_of_one_row_has_a_loss(kind: Any, tmp_path: Path) -> None:
-    from harness.kit import clip_student
+    from harness.kit.clip import student as clip_student
 
     seen: list[float] = []
 

@@ -9,14 +9,14 @@ import torch
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import encode_batch
-from harness.kit.contrastive import embedding_losses as terms
-from harness.kit.contrastive.features import ClipFeatures
-from harness.kit.contrastive.mimicking import relational_divergence
-from harness.kit.contrastive.pair_losses import clip_loss
-from harness.testing import toy_context
-from harness.testing_clip import toy_image_text_task
+from harness.kit.clip.contrastive import embedding_losses as terms
+from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.contrastive.mimicking import relational_divergence
+from harness.kit.clip.contrastive.pair_losses import clip_loss
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import encode_batch
+from harness.testing.image_text import toy_image_text_task
+from harness.testing.text import toy_context
 from harness_clip_distill.kd_objective import KdObjective, patch_side
 from harness_clip_distill.kd_weights import KdWeights
 from toy_clips import ToyClip, batch_of

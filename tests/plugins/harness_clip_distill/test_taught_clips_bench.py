@@ -7,7 +7,7 @@ from pathlib import Path
 
 import harness
 from harness.plugins import PluginHost
-from harness.verification import verify
+from harness.upkeep.verification import verify
 
 METHODS = [
     "teacher", "clip-contrastive", "clip-distill", "clip-kd", "clip-reinforce",

@@ -14,24 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.budget import Budget
-from harness.components import DistillerComponent
 from harness.context import StageContext
-from harness.contracts import check_distilled
 from harness.errors import UsageError
 from harness.plugins import PluginHost
-from harness.testing import check_distiller, toy_context, toy_task
-from harness.testing_instruct import toy_instruction_task
+from harness.registry.components import DistillerComponent
+from harness.registry.contracts import check_distilled
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import check_distiller, toy_context, toy_task
 from harness.types import DistilledData, TaskData
-from harness_coreset.el2n import EL2N
-from harness_coreset.embedded import EmbeddedCoreset
-from harness_coreset.facility_location import FacilityLocation
-from harness_coreset.forgetting import Forgetting
-from harness_coreset.herding import Herding
-from harness_coreset.k_center import KCenter
-from harness_coreset.k_means import KMeans
-from harness_coreset.moderate import Moderate
+from harness_coreset.geometry.embedded import EmbeddedCoreset
+from harness_coreset.geometry.facility_location import FacilityLocation
+from harness_coreset.geometry.herding import Herding
+from harness_coreset.geometry.k_center import KCenter
+from harness_coreset.geometry.k_means import KMeans
+from harness_coreset.geometry.moderate import Moderate
 from harness_coreset.random_rows import FullTrain, RandomRows
-from harness_instruct.students import Llama
+from harness_coreset.scores.el2n import EL2N
+from harness_coreset.scores.forgetting import Forgetting
+from harness_instruct.students.families import Llama
 
 MakeContext = Callable[[int], StageContext]
 EMBEDDED: list[type[EmbeddedCoreset]] = [KCenter, KMeans, Herding, FacilityLocation, Moderate]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from harness.testing import toy_context, toy_task
+from harness.testing.text import toy_context, toy_task
 from harness.types import Recipe
 from harness_coreset.untrained import Untrained
 from harness_text.students import Bert

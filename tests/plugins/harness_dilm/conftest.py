@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import dilm_world
 
-from harness_dilm.generator import Generator
+from harness_dilm.generator.model import Generator
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from harness.context import StageContext
-from harness.kit.text_classifier import TextClassifier
+from harness.kit.text.classifier import TextClassifier
 from harness.randomness import seeded
 from harness.types import DataSource, StudentInfo, TaskData
-from harness_dilm.generator import Generator, build_generator
+from harness_dilm.generator.model import Generator, build_generator
 from harness_dilm.options import LanguageModelOptions
 
 GOOD = ("good", "great", "fine", "lovely", "warm", "bright")

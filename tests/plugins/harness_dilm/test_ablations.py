@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import Budget
-from harness.components import Component, resolve
+from harness.registry.components import Component, resolve
 from harness.types import DistilledData
 from harness_dilm import stages
 from harness_dilm.distiller import DiLM, VanillaLM
-from harness_dilm.gradient_matching import GradientMatching
-from harness_dilm.matching import sample_weights
+from harness_dilm.matching.gradient_matching import GradientMatching
+from harness_dilm.matching.pool import Pool
+from harness_dilm.matching.similarity import sample_weights
 from harness_dilm.options import MatchingOptions, Selection
-from harness_dilm.pool import Pool
 from memory_cache import MemoryCache
 
 SMALL: dict[str, Any] = {**MATCHING, "tiny_dropout": 0.0, "dms_interval": 4}

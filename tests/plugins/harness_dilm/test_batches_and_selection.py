@@ -11,9 +11,9 @@ from dilm_world import make_context
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness_dilm.clusters import DiverseBatches, clustered_batches, shuffled_batches
+from harness_dilm.matching.clusters import DiverseBatches, clustered_batches, shuffled_batches
+from harness_dilm.matching.teachers import class_pool, random_teacher, representative_teachers
 from harness_dilm.selection import by_herding, by_kmeans, by_rank, first_of_each
-from harness_dilm.teachers import class_pool, random_teacher, representative_teachers
 
 BLOBS = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]], dtype=np.float32)
 

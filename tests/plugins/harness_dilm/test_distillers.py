@@ -11,13 +11,13 @@ import pytest
 from dilm_world import TINY, make_context, make_task
 
 from harness import Budget, HarnessError, UsageError
-from harness.components import Component, resolve
-from harness.kit.batching import EncodedRows
+from harness.kit.training.batching import EncodedRows
+from harness.registry.components import Component, resolve
 from harness.types import DistilledData, Distiller
 from harness_dilm import harness_register_distillers, stages
 from harness_dilm.distiller import DiLM, VanillaLM
+from harness_dilm.generator.synthesis import SyntheticRows
 from harness_dilm.options import LanguageModelOptions, MatchingOptions
-from harness_dilm.synthesis import SyntheticRows
 from memory_cache import MemoryCache
 
 QUICK: dict[str, Any] = {
@@ -138,7 +138,7 @@ def test_a_killed_run_resumes_after_the_language_model_with_the_same_result(
         def kill(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        killed.setattr("harness_dilm.gradient_matching.GradientMatching.run", kill)
+        killed.setattr("harness_dilm.matching.gradient_matching.GradientMatching.run", kill)
         with pytest.raises(KeyboardInterrupt):
             distill(DiLM, tmp_path / "killed")
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["language-model.safetensors"]
@@ -153,7 +153,7 @@ def test_a_run_killed_while_generating_resumes_after_matching(
 ) -> None:
     undisturbed = distill(DiLM, tmp_path / "work")
     forbid(monkeypatch, "train_language_model")
-    monkeypatch.setattr("harness_dilm.gradient_matching.GradientMatching.run", _forbidden)
+    monkeypatch.setattr("harness_dilm.matching.gradient_matching.GradientMatching.run", _forbidden)
     resumed = distill(DiLM, tmp_path / "work")
     assert texts(resumed) == texts(undisturbed)
     assert resumed.report == undisturbed.report

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.kit.batching import EncodedRows
+from harness.kit.training.batching import EncodedRows
 from harness.types import TaskData
-from harness_dilm.generator import Generator
+from harness_dilm.generator.model import Generator
+from harness_dilm.generator.synthesis import SyntheticRows
 from harness_dilm.report import (
     ends,
     reencoding_mismatch,
@@ -15,7 +16,6 @@ from harness_dilm.report import (
     report_matching,
     report_samples,
 )
-from harness_dilm.synthesis import SyntheticRows
 
 
 def rows_of(generator: Generator, texts: list[str], **changes: object) -> SyntheticRows:

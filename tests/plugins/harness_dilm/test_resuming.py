@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from harness import Budget
 from harness.api import BenchResult, bench
 from harness.context import StageContext
-from harness.kit.checkpoint import Checkpoint
-from harness.progress import SilentProgress
-from harness.results import Results
+from harness.kit.files.checkpoint import Checkpoint
+from harness.machine.progress import SilentProgress
+from harness.records.results import Results
 from harness.types import DistilledData
 from harness_dilm.distiller import DiLM
-from harness_dilm.gradient_matching import GradientMatching
-from harness_dilm.language_modelling import train_language_model
+from harness_dilm.generator.language_modelling import train_language_model
+from harness_dilm.matching.gradient_matching import GradientMatching
 from harness_dilm.options import LanguageModelOptions, MatchingOptions
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 

@@ -15,12 +15,12 @@ from datasets import Dataset
 
 from harness.api import bench, distill
 from harness.budget import Budget
-from harness.components import resolve
 from harness.context import StageContext
+from harness.data.sources import DataLocator, Found
 from harness.errors import MissingDependencyError, UsageError
 from harness.plugins import PluginHost
-from harness.sources import DataLocator, Found
-from harness.testing import toy_task
+from harness.registry.components import resolve
+from harness.testing.text import toy_task
 from harness.types import DataSource
 from harness_file.distilled_file import DistilledFile
 from toy_paths import TOY_PLUGIN, TOY_SUITE

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from causal_models import byte_tokenizer
 from harness.context import StageContext
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness.types import DataSource, TaskData
 
 TEXTS = (

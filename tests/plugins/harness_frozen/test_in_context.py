@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from causal_models import llama, make_lm, wrapped
 from harness.context import StageContext
 from harness.errors import HarnessWarning, UsageError
-from harness.kit.causal_lm import CausalLM
-from harness.testing import check_student
+from harness.kit.language.causal_lm import CausalLM
+from harness.testing.text import check_student
 from harness.types import DistilledData, Predictor, Recipe, Student, TaskData
 from harness_frozen.in_context import InContext
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from causal_models import gpt2, llama, wrapped
 from harness.context import StageContext
 from harness.errors import HarnessWarning
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.calibration import CONTENT_FREE, calibrated
 from harness_frozen.in_context import InContext

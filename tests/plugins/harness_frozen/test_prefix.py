@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from causal_models import byte_tokenizer, gpt2, llama, make_lm, mistral, wrapped
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness_frozen.prefix import SharedPrefix, Way, split_rows, way_to_read
 
 PREFIX = np.array([5, 9, 7, 7, 20, 31, 4, 12, 90])

@@ -15,14 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from causal_models import make_lm
 from harness import UsageError, bench
 from harness.context import StageContext
-from harness.store import Store, StoredArrays
-from harness.testing import toy_context, toy_task
+from harness.storage.store import Store, StoredArrays
+from harness.testing.text import toy_context, toy_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.linear_head import fit_head
 from harness_frozen.linear_student import FittedLinear
 from harness_frozen.probe import Probe
 from harness_frozen.text_vectors import TextReader
-from harness_instruct.students import AnyCausalLM
+from harness_instruct.students.families import AnyCausalLM
 from harness_text.students import Bert
 from memory_cache import MemoryCache
 

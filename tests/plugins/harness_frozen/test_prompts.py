@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from causal_models import byte_tokenizer, sentence_piece_tokenizer
 from harness.errors import UsageError
-from harness.kit.instruction_encoding import InstructionEncoder
-from harness.testing import toy_task
+from harness.kit.language.encoding import InstructionEncoder
+from harness.testing.text import toy_task
 from harness.types import TaskData
 from harness_frozen.prompts import PromptFormat, PromptTokens
 

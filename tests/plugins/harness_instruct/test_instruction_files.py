@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.data.sources import DataLocator
 from harness.errors import UsageError
-from harness.sources import DataLocator
-from harness.testing import check_task_plugin
+from harness.testing.text import check_task_plugin
 from harness_instruct.files import InstructionFile, InstructionHub
 
 NOWHERE = DataLocator(None, use_hub=False)

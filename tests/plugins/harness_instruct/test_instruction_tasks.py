@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.data.sources import DataLocator
 from harness.errors import HarnessError, MissingDependencyError, UsageError
 from harness.fingerprint import task_fingerprint
-from harness.sources import DataLocator
-from harness.testing import check_task_plugin
+from harness.testing.text import check_task_plugin
 from harness_instruct.pools import load_pool
 from harness_instruct.tasks import ArcChallenge, ArcEasy, Mmlu
 

@@ -12,14 +12,14 @@ import pytest
 from datasets import Dataset
 
 from causal_models import make_lm
-from harness.contracts import check_score
 from harness.errors import ContractError
-from harness.testing import toy_context, toy_task
-from harness.testing_instruct import (
+from harness.registry.contracts import check_score
+from harness.testing.instruction import (
     FixedLikelihood,
     check_likelihood_evaluator,
     toy_instruction_task,
 )
+from harness.testing.text import toy_context, toy_task
 from harness.types import LogLikelihoods, Score, TaskData
 from harness_instruct.evaluators import CompletionLikelihood, MultipleChoice
 
@@ -90,7 +90,7 @@ def test_is_ten_lines_of_numpy(tmp_path: Path) -> None:
 
 
 def check_score_of(score: Score) -> None:
-    from harness.components import Component
+    from harness.registry.components import Component
 
     component = Component("evaluator", "multiple-choice", MultipleChoice, "", "instruct", "", "1")
     check_score(component, score, task_of(QUESTIONS), "test")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.context import StageContext
-from harness.kit.causal_lm import CausalLM
-from harness.kit.lora import add_lora
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness.testing_instruct import toy_instruction_task
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.language.lora import add_lora
+from harness.kit.training.parameter_layout import ParameterLayout
+from harness.testing.instruction import toy_instruction_task
 from harness.types import Student, TaskData
-from harness_instruct.students import Llama
+from harness_instruct.students.families import Llama
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import GradientSource
 from harness_less.less import Less

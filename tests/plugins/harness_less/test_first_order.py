@@ -13,12 +13,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from harness.budget import Budget
-from harness.kit.column_blocks import products
-from harness.kit.language_model_loss import LanguageModelLoss
-from harness.kit.projection.kinds import new_projector
-from harness.kit.training import build_optimizer
+from harness.kit.gradients.column_blocks import products
+from harness.kit.gradients.projection.kinds import new_projector
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.training.loop import build_optimizer
 from harness.types import Student
-from harness_instruct.students import Gpt2, Llama, Opt
+from harness_instruct.students.families import Gpt2, Llama, Opt
 from harness_less.features import Health
 from harness_less.scores import exact_scores
 from harness_less.target_gradients import TargetGradients

@@ -14,16 +14,16 @@ from less_world import PROXY, make_context, planted_task, small
 from safetensors.numpy import load_file
 
 from harness.budget import Budget
-from harness.components import DistillerComponent
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.causal_lm import CausalLM
-from harness.kit.row_pool import considered_rows
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.selection.row_pool import considered_rows
 from harness.plugins import PluginHost
-from harness.testing import check_distiller, toy_task
-from harness.testing_instruct import toy_instruction_task
+from harness.registry.components import DistillerComponent
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import check_distiller, toy_task
 from harness.types import DistilledData, TaskData
-from harness_instruct.students import Llama
+from harness_instruct.students.families import Llama
 from harness_less import phases
 from harness_less.less import Less
 from harness_less.selection import choose

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from harness.cli import main
-from harness.testing_instruct import toy_instruction_task
+from harness.testing.instruction import toy_instruction_task
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from less_world import make_context, planted_task
 
 from causal_models import byte_tokenizer
 from harness.errors import UsageError
-from harness.kit.batching import EncodedRows
-from harness.kit.instruction_encoding import InstructionEncoder
-from harness.kit.labelled_rows import IGNORED, LabelledRows
+from harness.kit.language.encoding import InstructionEncoder
+from harness.kit.language.labelled_rows import IGNORED, LabelledRows
+from harness.kit.training.batching import EncodedRows
 from harness.types import TaskData
 from harness_less.rows import (
     DistinctRows,

@@ -14,8 +14,8 @@ from less_world import Scene
 from torch import Tensor
 
 from harness.errors import HarnessError, UsageError
-from harness.kit.causal_lm_training import take
-from harness.kit.language_model_loss import LanguageModelLoss
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.training import take
 from harness_less import features as features_module
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import Health, TrainingFeatures, mean_pairwise_cosine
@@ -284,7 +284,7 @@ def _cosines(values: Tensor) -> np.ndarray:
 
 class TestRowsThatLose:
     def test_health_knows_nan_infinity_and_zero(self) -> None:
-        from harness.kit.column_blocks import ColumnBlock
+        from harness.kit.gradients.column_blocks import ColumnBlock
 
         health = Health()
         left = torch.tensor([[0.0, 0.0], [0.0, 1e-38], [1.0, float("nan")], [0.0, 0.0]])
@@ -351,7 +351,7 @@ class TestRowsThatLose:
 
 def _spoiling(work: Work, row: int, value: float) -> Any:
     """`TrainingFeatures.blocks` in which the gradient of one row of the pool is another one."""
-    from harness.kit.column_blocks import ColumnBlock
+    from harness.kit.gradients.column_blocks import ColumnBlock
 
     def blocks(self: TrainingFeatures, rows: Any, members: np.ndarray, health: Health) -> Any:
         gradients = self.source.backend().blocks(self.source.batch(rows, members))

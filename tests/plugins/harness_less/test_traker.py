@@ -11,8 +11,8 @@ from less_world import Scene
 from torch import Tensor
 
 from given_matrix import GivenMatrix
-from harness.kit.labelled_rows import LabelledRows
-from harness.kit.language_model_loss import LanguageModelLoss
+from harness.kit.language.labelled_rows import LabelledRows
+from harness.kit.language.loss import LanguageModelLoss
 from harness_less import stored_scores as stored_scores_module
 from harness_less.scores import Work, exact_scores
 from harness_less.stored_scores import stored_scores

@@ -12,9 +12,9 @@ import torch
 from less_world import Scene, make_context, make_scene, planted_task
 
 from harness.errors import DivergenceError, HarnessError, UsageError
-from harness.kit.language_model_loss import LanguageModelLoss
-from harness.kit.per_example_gradients.layout import ParameterLayout
-from harness_instruct.students import Llama
+from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.training.parameter_layout import ParameterLayout
+from harness_instruct.students.families import Llama
 from harness_less.checkpoints import Checkpoint
 from harness_less.options import WarmUpOptions
 from harness_less.scores import checkpoint_weights

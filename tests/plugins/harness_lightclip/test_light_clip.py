@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_student import build_clip_student
-from harness.kit.clip_training import encode_batch
-from harness.kit.contrastive.pair_losses import clip_loss
-from harness.testing import WordCounts, toy_context, toy_task
-from harness.testing_clip import toy_image_text_task
+from harness.kit.clip.contrastive.pair_losses import clip_loss
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.student import build_clip_student
+from harness.kit.clip.training import encode_batch
+from harness.testing.image_text import toy_image_text_task
+from harness.testing.text import WordCounts, toy_context, toy_task
 from harness.types import Recipe
 from harness_lightclip.light_clip import LightClip
 from harness_lightclip.objective import LightClipObjective

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness.kit.clip_model import ClipModel
-from harness.kit.contrastive.masked_words import HiddenWords
-from harness.kit.labelled_rows import IGNORED
-from harness.testing import toy_context
-from harness.testing_clip import toy_image_text_task
+from harness.kit.clip.contrastive.masked_words import HiddenWords
+from harness.kit.clip.model import ClipModel
+from harness.kit.language.labelled_rows import IGNORED
+from harness.testing.image_text import toy_image_text_task
+from harness.testing.text import toy_context
 from harness_lightclip.masked_modelling import MaskedModelling
 from harness_lightclip.objective import masking_rule, patch_width
 from harness_lightclip.tokens import encode_tokens, text_tower

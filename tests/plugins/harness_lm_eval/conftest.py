@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from causal_models import make_lm
-from harness.testing import toy_context
-from harness.testing_instruct import toy_instruction_task
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import toy_context
 from harness.types import Score, Split, TaskData
 from harness_lm_eval.evaluator import LmEval
 

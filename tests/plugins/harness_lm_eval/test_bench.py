@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from harness.api import BenchResult, bench
+from harness.data.sources import DataLocator
 from harness.errors import ContractError, MissingDependencyError, UsageError
 from harness.plan import Plan, build_plan
 from harness.plugins import PluginHost
-from harness.sources import DataLocator
 from harness.suite import load_suite, with_settings
-from harness.verification import verify
+from harness.upkeep.verification import verify
 
 WriteTask = Callable[..., Path]
 
 PLUGIN = """
 from harness import hookimpl
-from harness.testing import ToyTask
-from harness.testing_instruct import ToyInstructionTask
+from harness.testing.text import ToyTask
+from harness.testing.instruction import ToyInstructionTask
 
 @hookimpl
 def harness_register_tasks(register):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from causal_models import make_lm
-from harness.components import Component
-from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
-from harness.testing import toy_context
-from harness.testing_instruct import toy_instruction_task
+from harness.registry.components import Component
+from harness.registry.contracts import check_score
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import toy_context
 from harness.types import Score
 from harness_lm_eval import named_tasks
 from harness_lm_eval.evaluator import LmEval

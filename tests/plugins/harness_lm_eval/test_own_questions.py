@@ -12,11 +12,11 @@ import torch
 
 from causal_models import byte_tokenizer, make_lm
 from choice_questions import METRICS, plain_config, random_task
-from harness.components import Component
-from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
-from harness.testing import toy_task
-from harness.testing_instruct import FixedLikelihood
+from harness.registry.components import Component
+from harness.registry.contracts import check_score
+from harness.testing.instruction import FixedLikelihood
+from harness.testing.text import toy_task
 from harness.types import Score, Split
 from harness_lm_eval.evaluator import LmEval
 from lm_eval_alone import run_alone, samples_of
@@ -190,7 +190,7 @@ class TestRefusals:
             evaluate(make_lm(), task, metric="perplexity")
 
     def test_a_student_without_a_model_is_refused(self) -> None:
-        from harness.contracts import check_capabilities
+        from harness.registry.contracts import check_capabilities
 
         component = Component("evaluator", "lm-eval", LmEval, "", "lm-eval", "", "1")
         check_capabilities(component, LmEval.needs, make_lm())

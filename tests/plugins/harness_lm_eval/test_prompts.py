@@ -12,8 +12,8 @@ import pytest
 from causal_models import CHAT_TEMPLATE, byte_tokenizer, make_lm
 from choice_questions import METRICS, plain_config, random_task
 from harness.errors import HarnessWarning, UsageError
-from harness.kit.causal_lm import CausalLM
-from harness.testing import toy_context
+from harness.kit.language.causal_lm import CausalLM
+from harness.testing.text import toy_context
 from harness.types import Score, Split, TaskData
 from harness_lm_eval.evaluator import LmEval
 from lm_eval_alone import run_alone

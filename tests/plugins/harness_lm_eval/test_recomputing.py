@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from causal_models import make_lm
 from harness.errors import ContractError
-from harness.testing import toy_context
-from harness.testing_instruct import toy_instruction_task
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import toy_context
 from harness_lm_eval.evaluator import LmEval
 from harness_lm_eval.recomputing import metrics_of_items
 

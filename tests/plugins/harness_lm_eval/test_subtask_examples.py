@@ -12,9 +12,9 @@ from datasets import Dataset
 
 from causal_models import CHAT_TEMPLATE, byte_tokenizer, make_lm
 from harness.errors import UsageError
-from harness.kit.templates import Template
-from harness.testing import toy_context
-from harness.testing_instruct import toy_instruction_task
+from harness.kit.text.templates import Template
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import toy_context
 from harness.types import Score, Split, TaskData
 from harness_instruct.questions import Question
 from harness_instruct.tasks import Mmlu

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from causal_models import byte_tokenizer, make_lm
-from harness.progress import SilentProgress
-from harness.testing import toy_context
-from harness.testing_instruct import toy_instruction_task
+from harness.machine.progress import SilentProgress
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import toy_context
 from harness_lm_eval.evaluator import LmEval
 from harness_lm_eval.surroundings import undisturbed
 
@@ -158,8 +158,8 @@ def test_its_own_questions_need_neither_index_nor_network() -> None:
         "    if event == 'open' and str(args[0]).endswith('.yaml'): raise SystemExit(str(args))\n"
         "sys.addaudithook(audit)\n"
         "from causal_models import make_lm\n"
-        "from harness.testing import toy_context\n"
-        "from harness.testing_instruct import toy_instruction_task\n"
+        "from harness.testing.text import toy_context\n"
+        "from harness.testing.instruction import toy_instruction_task\n"
         "from harness_lm_eval.evaluator import LmEval\n"
         "context = toy_context(Path(tempfile.mkdtemp()))\n"
         "print(LmEval().evaluate(make_lm(), toy_instruction_task(), 'test', context).value)\n"

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from causal_models import make_lm
 from harness.context import StageContext
-from harness.kit.causal_lm import CausalLM
+from harness.kit.language.causal_lm import CausalLM
 from harness.types import TaskData
 from memory_cache import MemoryCache
 
@@ -70,7 +70,7 @@ def context(make_context: Callable[[int], StageContext]) -> StageContext:
 @pytest.fixture
 def instructions() -> Callable[..., TaskData]:
     """An instruction task of given pool and target rows, (prompt, completion) each."""
-    from harness.testing_instruct import toy_instruction_task
+    from harness.testing.instruction import toy_instruction_task
 
     def make(
         pool: list[tuple[str, str]],

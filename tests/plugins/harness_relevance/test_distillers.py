@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.budget import Budget
-from harness.components import DistillerComponent
 from harness.context import StageContext
-from harness.contracts import check_distilled
 from harness.errors import UsageError
-from harness.kit.row_pool import considered_rows
+from harness.kit.selection.row_pool import considered_rows
 from harness.plugins import PluginHost
-from harness.testing import check_distiller, toy_task
-from harness.testing_instruct import toy_instruction_task
+from harness.registry.components import DistillerComponent
+from harness.registry.contracts import check_distilled
+from harness.testing.instruction import toy_instruction_task
+from harness.testing.text import check_distiller, toy_task
 from harness.types import DistilledData, TaskData
 
 MakeContext = Callable[[int], StageContext]

@@ -17,7 +17,7 @@ from sklearn.utils import murmurhash3_32
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.testing_instruct import toy_instruction_task
+from harness.testing.instruction import toy_instruction_task
 from harness.types import TaskData
 from harness_relevance.dsir import DSIR, hashed_ngrams, log_importance
 

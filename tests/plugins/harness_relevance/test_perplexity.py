@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
-from harness.kit import causal_proxy
-from harness.testing_instruct import toy_instruction_task
+from harness.kit.language import proxy as causal_proxy
+from harness.testing.instruction import toy_instruction_task
 from harness.types import TaskData
 from harness_relevance.perplexity import Perplexity, distance_from_middle
 

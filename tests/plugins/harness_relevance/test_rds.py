@@ -12,10 +12,10 @@ import torch
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
-from harness.kit import causal_proxy
-from harness.kit.causal_proxy import CausalProxy
-from harness.kit.hidden_states import PooledStates
-from harness.testing_instruct import toy_instruction_task
+from harness.kit.language import proxy as causal_proxy
+from harness.kit.language.hidden_states import PooledStates
+from harness.kit.language.proxy import CausalProxy
+from harness.testing.instruction import toy_instruction_task
 from harness.types import DistilledData, Split, TaskData
 from harness_relevance.directions import directions
 from harness_relevance.rds import RDS, subtask_means

@@ -11,11 +11,11 @@ import torch
 from datasets import Dataset
 
 from harness.budget import Budget
-from harness.components import DistillerComponent
 from harness.context import ArrayCache, NoCache, StageContext
-from harness.contracts import check_distilled
-from harness.kit.text_classifier import TextClassifier
-from harness.testing import toy_task
+from harness.kit.text.classifier import TextClassifier
+from harness.registry.components import DistillerComponent
+from harness.registry.contracts import check_distilled
+from harness.testing.text import toy_task
 from harness.types import DistilledData, Student, TaskData
 from harness_tdd.learning import Learning
 from harness_tdd.options import TddOptions

@@ -18,9 +18,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import DivergenceError
-from harness.kit.trajectory.chunk_losses import LABELS
-from harness.kit.trajectory.engines import OuterGradient, adjoint
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
+from harness.kit.trajectories.inner_loop.engines import OuterGradient, adjoint
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness_tdd import learning as module
 from harness_tdd.learning import CURVES, Learning, Learnt
 from harness_tdd.measuring import Stage, stage_loss

@@ -15,9 +15,9 @@ from datasets import Dataset
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.utils import logging
 
-from harness.components import Component, resolve
 from harness.context import Arrays, StageContext
 from harness.errors import HarnessError, UsageError
+from harness.registry.components import Component, resolve
 from harness.types import DataSource, DistilledData, Recipe, Student, TaskData
 from harness_text.origins import TinyBert
 from harness_text.pretrained import load_pretrained

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness.components import Component
-from harness.contracts import check_task
+from harness.data.sources import DataLocator
 from harness.errors import HarnessError, MissingDependencyError, UsageError
 from harness.plugins import PluginHost
-from harness.sources import DataLocator
-from harness.testing import check_task_plugin
+from harness.registry.components import Component
+from harness.registry.contracts import check_task
+from harness.testing.text import check_task_plugin
 from harness.types import TaskData
 from harness_text import tasks
 from harness_text.tasks import AgNews, Imdb, Mnli, NamedTask, Qqp, RottenTomatoes, Sst2

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from harness.components import Component, resolve
-from harness.contracts import check_task
+from harness.data.sources import DataLocator, Found, HubDataset
 from harness.errors import HarnessError, MissingDependencyError, UsageError
 from harness.fingerprint import task_fingerprint
-from harness.sources import DataLocator, Found, HubDataset
-from harness.testing import check_task_plugin
+from harness.registry.components import Component, resolve
+from harness.registry.contracts import check_task
+from harness.testing.text import check_task_plugin
 from harness.types import DataSource, TaskData
 from harness_text.files import CsvTask, HubTask, JsonlTask
 

@@ -13,9 +13,9 @@ from open_clip.loss import ClipLoss, DistillClipLoss
 from tiny_world import RECIPE, STUDENT, TASK, make_context, make_teacher, pairs_of
 
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_training import ClipBatch, train_clip
-from harness.kit.image_rows import image_text_rows
+from harness.kit.clip.image_rows import image_text_rows
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.training import ClipBatch, train_clip
 from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 

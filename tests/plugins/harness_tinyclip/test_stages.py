@@ -11,12 +11,12 @@ import torch
 from tiny_world import RECIPE, STUDENT, TASK, make_context, make_stages, make_teacher
 
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_shape import LayerShape, shape_of
-from harness.kit.clip_training import encode_batch
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.shape import LayerShape, shape_of
+from harness.kit.clip.training import encode_batch
 from harness_tinyclip import stages as stages_module
+from harness_tinyclip.inheritance.shapes import shape_between, sizes_between
 from harness_tinyclip.mimicking import MimickingObjective
-from harness_tinyclip.shapes import shape_between, sizes_between
 
 
 @pytest.fixture(scope="module")

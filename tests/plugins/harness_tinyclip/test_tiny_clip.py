@@ -11,12 +11,12 @@ import pytest
 import torch
 from tiny_world import RECIPE, STUDENT, TASK, TEACHER, Squares, make_context
 
-from harness.components import resolve
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.clip_model import ClipModel
+from harness.kit.clip.model import ClipModel
 from harness.plugins import PluginHost
-from harness.testing import toy_task
+from harness.registry.components import resolve
+from harness.testing.text import toy_task
 from harness.types import ImageTextModel
 from harness_tinyclip.tiny_clip import TinyClip
 

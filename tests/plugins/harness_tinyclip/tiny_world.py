@@ -10,12 +10,12 @@ import torch
 
 from clip_models import tiny_clip
 from harness.context import StageContext
-from harness.kit.clip_model import ClipModel
-from harness.kit.clip_student import train_on_task
-from harness.kit.clip_teacher import StoredTeacher
-from harness.kit.clip_training import ContrastiveObjective
-from harness.kit.image_rows import image_text_rows
-from harness.testing_clip import toy_image_text_task
+from harness.kit.clip.image_rows import image_text_rows
+from harness.kit.clip.model import ClipModel
+from harness.kit.clip.student import train_on_task
+from harness.kit.clip.teacher import StoredTeacher
+from harness.kit.clip.training import ContrastiveObjective
+from harness.testing.image_text import toy_image_text_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_tinyclip.options import TinyClipOptions
 from harness_tinyclip.stages import Stages

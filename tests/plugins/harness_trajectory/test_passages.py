@@ -12,9 +12,9 @@ import pytest
 import torch
 from matching_world import instructions, make_context, small
 
-from harness.kit.pseudo_prompts import prompts_of
-from harness.kit.trajectory.inner_loop import InnerLoop
-from harness.kit.trajectory.pseudo_rows import EMBEDDINGS
+from harness.kit.trajectories.inner_loop.steps import InnerLoop
+from harness.kit.trajectories.pseudo_prompts import prompts_of
+from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness_trajectory.passages import Passages, train_experts
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache

@@ -16,11 +16,11 @@ from safetensors.numpy import load_file
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import DivergenceError, UsageError
-from harness.kit.causal_lm import CausalLM
-from harness.kit.pseudo_prompts import prompts_of
-from harness.kit.trajectory import engines
+from harness.kit.language.causal_lm import CausalLM
+from harness.kit.trajectories.inner_loop import engines
+from harness.kit.trajectories.pseudo_prompts import prompts_of
 from harness.types import TaskData
-from harness_instruct.students import Llama
+from harness_instruct.students.families import Llama
 from harness_trajectory import stages
 from harness_trajectory.learning import Learning, Learnt
 from harness_trajectory.proxies import build_proxy

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.kit.trajectory_picture import png_of
-from harness.testing_instruct import toy_instruction_task
+from harness.kit.trajectories.picture import png_of
+from harness.testing.instruction import toy_instruction_task
 from harness_trajectory import pictures
 
 

@@ -12,14 +12,14 @@ import torch
 from matching_world import instructions, make_context, small
 
 from harness.budget import Budget
-from harness.components import DistillerComponent
 from harness.context import StageContext
-from harness.contracts import check_distilled
 from harness.errors import UsageError
-from harness.kit.causal_lm import CausalLM
-from harness.testing import toy_task
+from harness.kit.language.causal_lm import CausalLM
+from harness.registry.components import DistillerComponent
+from harness.registry.contracts import check_distilled
+from harness.testing.text import toy_task
 from harness.types import DistilledData, Recipe, TaskData
-from harness_instruct.students import Llama
+from harness_instruct.students.families import Llama
 from harness_text.students import Bert
 from harness_trajectory.vectors import TrajectoryVectors
 from memory_cache import MemoryCache

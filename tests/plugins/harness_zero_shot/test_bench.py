@@ -13,9 +13,9 @@ from harness.api import BenchResult, bench
 from harness.errors import UsageError
 from harness.leaderboard.page.payload import payload
 from harness.plugins import PluginHost
-from harness.results_export import export_results
-from harness.testing_clip import check_image_text_evaluator
-from harness.verification import verify
+from harness.publishing.records import export_results
+from harness.testing.image_text import check_image_text_evaluator
+from harness.upkeep.verification import verify
 from harness_zero_shot.linear_probe import LinearProbe
 from harness_zero_shot.retrieval import Retrieval
 from harness_zero_shot.zero_shot import ZeroShot
@@ -25,8 +25,8 @@ PLUGIN = """
 from dataclasses import dataclass
 
 from harness import hookimpl
-from harness.testing import ToyTask
-from harness.testing_clip import ToyImageTextTask, seeing_model
+from harness.testing.text import ToyTask
+from harness.testing.image_text import ToyImageTextTask, seeing_model
 
 @dataclass(frozen=True)
 class Seeing:

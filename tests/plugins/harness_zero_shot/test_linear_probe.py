@@ -9,17 +9,17 @@ import pytest
 from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 
-from harness.components import Component
-from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
-from harness.kit.logistic_regression import (
+from harness.kit.training.logistic_regression import (
     GRID,
     MOST_FITS,
     LinearClassifier,
     choose_weight_decay,
     fit_logistic,
 )
-from harness.testing import toy_context
+from harness.registry.components import Component
+from harness.registry.contracts import check_score
+from harness.testing.text import toy_context
 from harness.types import Evaluator, TaskData
 from harness_zero_shot.linear_probe import LinearProbe
 from numbered_pictures import Told, facts, make_rows, make_task, unit

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.testing import toy_context
+from harness.testing.text import toy_context
 from harness.types import TaskData
 from harness_zero_shot.class_texts import class_embeddings
 from harness_zero_shot.retrieval import Retrieval

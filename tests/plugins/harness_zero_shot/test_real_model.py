@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from clip_models import tiny_clip
-from harness.kit.clip_model import ClipModel
-from harness.testing import toy_context
-from harness.testing_clip import toy_image_text_task
+from harness.kit.clip.model import ClipModel
+from harness.testing.image_text import toy_image_text_task
+from harness.testing.text import toy_context
 from harness.types import Evaluator, ImageTextModel, TaskData
 from harness_zero_shot.linear_probe import LinearProbe
 from harness_zero_shot.retrieval import Retrieval

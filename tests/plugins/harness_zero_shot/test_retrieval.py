@@ -11,11 +11,11 @@ from datasets import concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.components import Component
-from harness.contracts import check_score
 from harness.errors import ContractError
-from harness.record import PackedArray
-from harness.testing import toy_context, toy_task
+from harness.records.record import PackedArray
+from harness.registry.components import Component
+from harness.registry.contracts import check_score
+from harness.testing.text import toy_context, toy_task
 from harness.types import Evaluator, Recomputing, Score
 from harness_zero_shot.content_groups import image_groups
 from harness_zero_shot.retrieval import Retrieval

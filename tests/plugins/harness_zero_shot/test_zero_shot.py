@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from harness.components import Component, resolve
-from harness.contracts import check_score
 from harness.errors import ContractError, UsageError
-from harness.record import PackedArray
-from harness.testing import toy_context
+from harness.records.record import PackedArray
+from harness.registry.components import Component, resolve
+from harness.registry.contracts import check_score
+from harness.testing.text import toy_context
 from harness.types import Evaluator, Recomputing, Score, TaskData
 from harness_zero_shot.class_ranks import class_score, rank_classes
 from harness_zero_shot.class_texts import class_embeddings, texts_of_classes

@@ -1,0 +1,1 @@
+"""CLIP models: shapes, tokens, training, teachers."""

@@ -1,0 +1,1 @@
+"""Work kept in files: checkpoints, manifests, arrays."""

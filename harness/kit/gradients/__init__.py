@@ -1,0 +1,1 @@
+"""Gradients of single rows, and what they say of one row's influence on another."""

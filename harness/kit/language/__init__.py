@@ -1,0 +1,1 @@
+"""Causal language models: rows, forward passes, training, LoRA, likelihoods."""

@@ -1,0 +1,62 @@
+"""A student whose fresh language model other methods may look through."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.context import StageContext
+from harness.errors import UsageError
+from harness.types import Student, TaskData
+
+if TYPE_CHECKING:
+    from harness.kit.language.causal_lm import CausalLM
+
+
+class CausalStudent(Student, Protocol):
+    """A student that gives its untrained language model away."""
+
+    def build(self, task: TaskData, context: StageContext) -> CausalLM:
+        """The model before any training; what is new in it is drawn from the context's seed."""
+
+
+def build_proxy_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM:
+    """The untrained language model of the student `spec`.
+
+    Raises:
+        UsageError: no student is named, or it is no causal language model.
+    """
+    hint = "Set proxy to a student like smollm2:135m-gguf."
+    if not spec:
+        raise UsageError("no proxy to look at the rows with", hint=hint)
+    lm = untrained_lm(spec, task, context)
+    if lm is None:
+        raise UsageError(
+            f"student '{spec}' builds no causal language model, so it cannot be the proxy",
+            hint=hint,
+        )
+    return lm
+
+
+def untrained_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM | None:
+    """The language model of the student `spec` before any training; None where it builds none."""
+    from harness.kit.language.causal_lm import CausalLM
+
+    build = getattr(context.student(spec), "build", None)
+    built = None if build is None else build(task, context)
+    return built if isinstance(built, CausalLM) else None
+
+
+def proxy_lm_inputs(spec: str, context: StageContext) -> dict[str, Any]:
+    """What an untrained proxy depends on besides the task and the seed, to name a cached result by.
+
+    Raises:
+        UsageError: no student is named.
+    """
+    if not spec:
+        raise UsageError("no proxy to look at the rows with")
+    student = context.student(spec)
+    options: dict[str, Any] = (
+        asdict(student) if is_dataclass(student) and not isinstance(student, type) else {}
+    )
+    return {"proxy": spec, "options": options, "fingerprint": student.fingerprint()}

@@ -1,0 +1,1 @@
+"""Text classifiers: packing, forward passes, training."""

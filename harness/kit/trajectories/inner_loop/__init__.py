@@ -1,0 +1,1 @@
+"""A few training steps as a function of what is trained on, and its gradient."""

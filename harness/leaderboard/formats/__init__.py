@@ -1,0 +1,1 @@
+"""The board as text: terminal, Markdown, LaTeX, CSV, JSON."""

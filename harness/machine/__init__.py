@@ -1,0 +1,1 @@
+"""What a run used: device, seconds, memory, versions."""

@@ -1,0 +1,1 @@
+"""Sets, models and records as folders for others."""

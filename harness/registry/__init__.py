@@ -1,0 +1,1 @@
+"""What plugins have on offer, how it is named, what it must keep."""

@@ -1,0 +1,1 @@
+"""What a stage does, and which stage is due."""

@@ -1,0 +1,1 @@
+"""Records and artifacts on disk: atomic, locked, found again by key."""

@@ -1,0 +1,1 @@
+"""The conformance kits that plugin authors run."""

@@ -1,0 +1,1 @@
+"""Records checked against themselves; artifacts that no record needs."""

@@ -1,0 +1,1 @@
+"""Methods that look at how hard a row is for a short run."""

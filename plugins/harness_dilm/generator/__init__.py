@@ -1,0 +1,1 @@
+"""The generator: a class-conditional language model, its training, its samples."""

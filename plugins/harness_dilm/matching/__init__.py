@@ -1,0 +1,1 @@
+"""The second stage: the generator is tuned until its samples have the gradients of real rows."""

