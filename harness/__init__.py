@@ -19,12 +19,13 @@ from harness.types import (
     StudentInfo,
     TaskData,
 )
+from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.api import bench, distill, load_results
     from harness.comparison.comparing import compare
+    from harness.leaderboard.board import build_board as board
 
-__version__ = "0.1.0"
 __all__ = [
     "Budget",
     "ContractError",
@@ -37,7 +38,9 @@ __all__ = [
     "StudentInfo",
     "TaskData",
     "UsageError",
+    "__version__",
     "bench",
+    "board",
     "compare",
     "distill",
     "hookimpl",
@@ -45,14 +48,16 @@ __all__ = [
 ]
 
 _LAZY = {
-    "bench": "harness.api",
-    "compare": "harness.comparison.comparing",
-    "distill": "harness.api",
-    "load_results": "harness.api",
+    "bench": "harness.api:bench",
+    "board": "harness.leaderboard.board:build_board",
+    "compare": "harness.comparison.comparing:compare",
+    "distill": "harness.api:distill",
+    "load_results": "harness.api:load_results",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        module, _, attribute = _LAZY[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'harness' has no attribute '{name}'")

@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from harness.context import Progress
-from harness.errors import HarnessError, MissingDependencyError, UsageError, unknown_name
+from harness.data.sources import DataLocator
+from harness.errors import HarnessError, MissingDependencyError, UsageError, did_you_mean
 from harness.machine.device import resolve_device, set_threads
 from harness.machine.progress import SilentProgress
-from harness.plan import Plan, build_plan
-from harness.planning.compatibility import modalities_of
+from harness.plan import Plan
+from harness.planning.building import build_plan
+from harness.planning.request import Request
 from harness.plugins import PluginHost
 from harness.records.results import Results, load_records
-from harness.registry.components import Kind, resolve
-from harness.registry.specs import Spec
-from harness.running.recording import Fitted
+from harness.registry.components import resolve
+from harness.running.job import Executor, Job
 from harness.running.runner import Outcome, Rerun, Runner, RunOptions
-from harness.storage.store import Distilled, Store
-from harness.suite import Suite, load_suite, with_settings
+from harness.storage.artifacts import Distilled, Fitted
+from harness.storage.store import Store
+from harness.suite import Suite
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Board
-    from harness.running.job import Executor
 
-DEFAULT_SUITE = "quickstart"
-DEFAULT_OUTPUT = Path("runs")
 Report = Callable[[str], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a bench did, and the results of its plan (not of everything in the folder)."""
+    """What a bench did, and the results of its plan (not of everything in the folder).
+
+    host: the plugins that took part.
+    """
 
     plan: Plan
     outcome: Outcome
     results: Results
     output: Path
+    host: PluginHost = field(repr=False)
 
     def board(self) -> Board:
         """The leaderboard; a row that lacks runs of the plan is shown as incomplete."""
+        from harness.leaderboard.board import build_board
+
         pairs = {(cell.distill_seed, cell.fit_seed) for cell in self.plan.cells}
-        return self.results.board(expected=sorted(pairs))
+        return build_board(self.results, expected=sorted(pairs))
 
 
 @dataclass(frozen=True)
@@ -60,45 +69,41 @@ class DistillResult:
     folder: Path
 
 
-class Parts(TypedDict, total=False):
-    """The parts of a suite that a request replaces.
+def _suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """The function with a suggestion where a keyword is misspelt."""
+    known = inspect.signature(function).parameters
 
-    distillers, students, tasks, evaluators, budgets: instead of the suite's;
-    seeds: instead of its distilling seeds;
-    settings: changes such as `"distiller.dilm.match_steps=100"`.
-    """
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{function.__name__}() got an unexpected keyword argument '{name}'."
+                    f" {did_you_mean(name, known)}".rstrip()
+                )
+        return function(*args, **kwargs)
 
-    distillers: Sequence[str]
-    students: Sequence[str]
-    tasks: Sequence[str]
-    evaluators: Sequence[str]
-    budgets: Sequence[str]
-    seeds: Sequence[int]
-    settings: Sequence[str]
-
-
-class Place(TypedDict, total=False):
-    """Where data and results lie, and who is told.
-
-    data_dir: a folder with one folder a task; the variable HARNESS_DATA when not given;
-    output: the results folder; `runs/SUITE` when not given;
-    plugins: further plugin modules, or paths of one-file plugins;
-    report: is told of everything that goes wrong without stopping the work.
-    """
-
-    data_dir: str | Path | None
-    output: str | Path | None
-    plugins: Sequence[str]
-    report: Report
+    return call
 
 
-class Request(Parts, Place, total=False):
-    """What is asked of a suite, and where: see `Parts` and `Place`."""
+def _ignore(text: str) -> None:
+    del text
 
 
+@_suggests_keywords
 def bench(
     suite: str | Path | Suite | None = None,
     *,
+    distillers: Sequence[str] = (),
+    students: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    evaluators: Sequence[str] = (),
+    budgets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    settings: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    output: str | Path | None = None,
+    plugins: Sequence[str] = (),
     executor: str = "in-process",
     jobs: int = 1,
     rerun: Rerun = "missing",
@@ -106,7 +111,7 @@ def bench(
     device: str = "auto",
     threads: int = 0,
     progress: Progress | None = None,
-    **request: Unpack[Request],
+    report: Report = _ignore,
 ) -> BenchResult:
     """Runs a suite, or the part of it that is named, and returns its results.
 
@@ -115,49 +120,78 @@ def bench(
 
     Args:
         suite: a registered name, the path of a TOML file, or a `Suite`; when not given, the one
-            for the modality of what is named, see `default_suite`.
+            for the modality of what is named.
+        distillers, students, tasks, evaluators, budgets: instead of the suite's.
+        seeds: instead of its distilling seeds.
+        settings: changes such as `"distiller.dilm.match_steps=100"`.
+        data_dir: a folder with one folder a task; the variable HARNESS_DATA when not given.
+        output: the results folder; `runs/SUITE` when not given.
+        plugins: further plugin modules, or paths of one-file plugins.
         executor, jobs: how stages are carried out, and by how many workers.
         rerun: which cells to compute; see `harness.running.runner.RunOptions`.
         device, threads: `auto` takes the accelerator if there is one; 0 is torch's own choice.
-        request: see `Parts` and `Place`.
+        report: is told of everything that goes wrong without stopping the work.
 
     Raises:
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
+        TypeError: a keyword that there is not.
     """
-    from harness.running.job import Job
+    request = Request(
+        suite, distillers, students, tasks, evaluators, budgets, seeds, settings, data_dir,
+        output, plugins,
+    )  # fmt: skip
+    return run(
+        request, executor=executor, jobs=jobs, rerun=rerun, fail_fast=fail_fast, device=device,
+        threads=threads, progress=progress, report=report,
+    )  # fmt: skip
 
+
+def run(
+    request: Request,
+    *,
+    executor: str = "in-process",
+    jobs: int = 1,
+    rerun: Rerun = "missing",
+    fail_fast: bool = False,
+    device: str = "auto",
+    threads: int = 0,
+    progress: Progress | None = None,
+    report: Report = _ignore,
+) -> BenchResult:
+    """`bench`, whose arguments and errors see, of a request."""
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
-    planned, store = plan(suite, **request)
+    host = PluginHost.discover(request.plugins)
+    planned, store = _planned(request, host, report)
     job = Job(
         suite=planned.suite,
         output=store.root,
-        data_dir=_path(request.get("data_dir")),
-        plugins=tuple(request.get("plugins", ())),
+        data_dir=None if request.data_dir is None else Path(request.data_dir),
+        plugins=tuple(request.plugins),
         options=RunOptions(rerun=rerun, fail_fast=fail_fast, device=resolve_device(device)),
         jobs=jobs,
         threads=threads,
     )
-    component = planned.host.registry.find("executor", executor)
+    component = host.registry.find("executor", executor)
     runs: Executor = resolve(component, "", {}).instance
-    outcome = runs.run(planned, job, progress or SilentProgress(), request.get("report", _ignore))
-    return BenchResult(planned, outcome, results_of(planned, store.root), store.root)
+    outcome = runs.run(planned, job, progress or SilentProgress(), report)
+    results = load_records(store.root, missing_ok=True)
+    own = results.only([cell.key for cell in planned.cells])
+    return BenchResult(planned, outcome, own, store.root, host)
 
 
-def plan(suite: str | Path | Suite | None = None, **request: Unpack[Request]) -> tuple[Plan, Store]:
-    """The plan that `bench` would carry out, and the store it would use; computes nothing.
+def plan(request: Request, report: Report = _ignore) -> tuple[Plan, Store]:
+    """The plan that `run` would carry out, and the store it would use; computes nothing.
 
     Raises:
         UsageError: the request names something unknown or impossible.
         MissingDependencyError: data or a package is not here.
     """
-    host = PluginHost.discover(request.get("plugins", ()))
-    parts: Parts = {name: request[name] for name in Parts.__annotations__ if name in request}  # type: ignore[assignment, literal-required]
-    chosen = choose_suite(host, suite, **parts)
-    return _plan_of(chosen, host, request)
+    return _planned(request, PluginHost.discover(request.plugins), report)
 
 
+@_suggests_keywords
 def distill(
     distiller: str,
     *,
@@ -168,40 +202,42 @@ def distill(
     budget: str = "",
     seed: int = 0,
     settings: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    output: str | Path | None = None,
+    plugins: Sequence[str] = (),
     device: str = "auto",
     threads: int = 0,
     progress: Progress | None = None,
-    **place: Unpack[Place],
+    report: Report = _ignore,
 ) -> DistillResult:
     """Distils one set, or one model, and writes it with a card that says how it was made.
 
     A set is written as JSONL and Parquet; a model, where the distiller makes models, by the
     student `student` or the suite's first. Either is the one that `bench` would use with the same
-    settings and seed, and is shared with it through the results folder.
+    settings and seed, and is shared with it through the results folder. The other arguments are
+    those of `bench`.
 
     Raises:
         UsageError: the request names something unknown, or a student for a distiller that makes
             data, or `export` exists and is not empty.
         HarnessError: the distiller failed.
+        TypeError: a keyword that there is not.
     """
     from harness.publishing.sets import export_distilled, export_model
 
     folder = Path(export)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"'{folder}' is not empty", hint="Name a new folder with --out.")
-    host = PluginHost.discover(place.get("plugins", ()))
-    chosen = choose_suite(
-        host, suite, distillers=[distiller], tasks=[task] if task else (),
-        students=[student] if student else (), budgets=[budget] if budget else (), seeds=[seed],
-        settings=settings,
+    request = Request(
+        suite=suite, distillers=[distiller], students=[student] if student else (),
+        tasks=[task] if task else (), budgets=[budget] if budget else (), seeds=[seed],
+        settings=settings, data_dir=data_dir, output=output, plugins=plugins,
     )  # fmt: skip
-    alone = replace(chosen, references=(), fit_seeds=chosen.fit_seeds[:1])
-    planned, store = _plan_of(alone, host, place, only_distil=True)
+    host = PluginHost.discover(plugins)
+    planned, store = _planned(request, host, report, only_distil=True)
     set_threads(threads)
-    options = RunOptions(device=resolve_device(device))
-    report = place.get("report", _ignore)
+    runner = Runner(planned, store, RunOptions(device=resolve_device(device)), progress, report)
     cell = planned.cells[0]
-    runner = Runner(planned, store, options, progress, report)
     if cell.makes_model:
         fitted = runner.train(cell)
         export_model(folder, cell, fitted)
@@ -230,69 +266,6 @@ def load_results(folder: str | Path, *more: str | Path) -> Results:
     return load_merged([Path(folder), *map(Path, more)])
 
 
-def choose_suite(
-    host: PluginHost, suite: str | Path | Suite | None, **parts: Unpack[Parts]
-) -> Suite:
-    """The suite with the parts that a request replaces.
-
-    Raises:
-        UsageError: the suite is unknown or malformed, or a setting has no such key.
-    """
-    if suite is None:
-        chosen = default_suite(host, **parts)
-    else:
-        chosen = suite if isinstance(suite, Suite) else find_suite(host, suite)
-    fields = {"seeds": "distill_seeds"}
-    changes: dict[str, Any] = {
-        fields.get(name, name): tuple(values)  # type: ignore[arg-type]
-        for name, values in parts.items()
-        if values and name != "settings"
-    }
-    return with_settings(replace(chosen, **changes), parts.get("settings", ()))
-
-
-def find_suite(host: PluginHost, name: str | Path) -> Suite:
-    """A suite by registered name, or by the path of a TOML file."""
-    text = str(name)
-    if text in host.registry.suites:
-        return load_suite(host.registry.suites[text])
-    if text.endswith(".toml"):
-        return load_suite(Path(name))
-    raise unknown_name("suite", text, host.registry.suites)
-
-
-def default_suite(host: PluginHost, **parts: Unpack[Parts]) -> Suite:
-    """The suite that is the default for the modality that all named parts are for.
-
-    Students, tasks, evaluators and distillers may declare `modalities`. Where none does, or no
-    suite is the default for one that all have in common, it is `quickstart`.
-
-    Raises:
-        UsageError: a name that is unknown.
-    """
-    kinds: tuple[tuple[Kind, Sequence[str]], ...] = (
-        ("student", parts.get("students", ())),
-        ("task", parts.get("tasks", ())),
-        ("evaluator", parts.get("evaluators", ())),
-        ("distiller", parts.get("distillers", ())),
-    )
-    classes = [
-        host.registry.find(kind, Spec.parse(text).name).load() for kind, names in kinds
-        for text in names
-    ]  # fmt: skip
-    declared = [set(found) for found in (modalities_of(c) for c in classes) if found is not None]
-    suites = (load_suite(path) for path in host.registry.suites.values()) if declared else ()
-    for suite in suites:
-        if all(suite.default_for in modalities for modalities in declared):
-            return suite
-    return find_suite(host, DEFAULT_SUITE)
-
-
-def results_of(planned: Plan, output: Path) -> Results:
-    """The results of one plan's cells."""
-    return load_records(output, missing_ok=True).only([cell.key for cell in planned.cells])
-
-
 def exit_code(outcome: Outcome) -> int:
     """0 when every cell has a record, 3 when all failures are missing pieces, else 1."""
     if not outcome.failures:
@@ -302,20 +275,13 @@ def exit_code(outcome: Outcome) -> int:
     return HarnessError.exit_code
 
 
-def _plan_of(
-    suite: Suite, host: PluginHost, place: Place, *, only_distil: bool = False
+def _planned(
+    request: Request, host: PluginHost, report: Report, *, only_distil: bool = False
 ) -> tuple[Plan, Store]:
-    from harness.data.sources import DataLocator
-
-    locator = DataLocator.from_environment(_path(place.get("data_dir")))
-    output = _path(place.get("output")) or DEFAULT_OUTPUT / suite.name
-    report = place.get("report", _ignore)
-    return build_plan(suite, host, locator, report, only_distil=only_distil), Store(output)
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
-
-
-def _ignore(text: str) -> None:
-    del text
+    suite = request.chosen_suite(host)
+    store = Store(request.output_of(suite))
+    if only_distil:
+        suite = replace(suite, references=(), fit_seeds=suite.fit_seeds[:1])
+    folder = None if request.data_dir is None else Path(request.data_dir)
+    locator = DataLocator.from_environment(folder)
+    return build_plan(suite, host, locator, report, only_distil=only_distil), store

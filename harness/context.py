@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from harness.types import Student
 
 T = TypeVar("T")
 Arrays = Mapping[str, "np.ndarray"]
@@ -51,7 +50,7 @@ class NoCache:
         return compute()
 
 
-def no_students(spec: str) -> Student:
+def no_students(spec: str) -> Any:
     raise LookupError(f"this context was made without a registry, so it has no student '{spec}'")
 
 
@@ -65,6 +64,7 @@ class StageContext:
     device: a torch device string, already resolved.
     workdir: a private folder that survives a kill and is found again by the same stage.
     curves: what the stage measured at every step, by name; see `keep_curve`.
+    student: another student of the plan by name, a `harness.protocols.Student`.
     pictures: PNG files by name; see `keep_picture`.
     """
 
@@ -73,7 +73,7 @@ class StageContext:
     device: str = "cpu"
     progress: Progress = field(default_factory=SilentProgress)
     cache: ArrayCache = field(default_factory=NoCache)
-    student: Callable[[str], Student] = no_students
+    student: Callable[[str], Any] = no_students
     curves: dict[str, Curve] = field(default_factory=dict)
     listed_seed: int = 0
     pictures: dict[str, bytes] = field(default_factory=dict)

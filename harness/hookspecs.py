@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     import typer
 
     from harness.leaderboard.board import Board
-    from harness.plan import Plan
+    from harness.plan import Plan, StageEvent
     from harness.records.record import Record
     from harness.registry.components import Produces
-    from harness.running.runner import StageEvent
 
 PROJECT = "harness"
 HARNESS_API = 1

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 import pluggy
 
 from harness import hookspecs
-from harness.errors import UsageError, unknown_name
-from harness.registry.components import Component, DistillerComponent, Kind
+from harness.errors import UsageError
+from harness.registry.components import Component, DistillerComponent, Kind, Registry
 
 GROUP = "harness"
 ALLOW_VARIABLE = "HARNESS_PLUGINS"
@@ -66,28 +66,6 @@ class BrokenPlugin:
         else:
             remedy = "mend it"
         return f"{remedy}, or set {DENY_VARIABLE}={self.name} to go without it"
-
-
-@dataclass
-class Registry:
-    """Everything on offer, by kind and name."""
-
-    components: dict[Kind, dict[str, Component]] = field(default_factory=dict)
-    suites: dict[str, Path] = field(default_factory=dict)
-
-    def of(self, kind: Kind) -> dict[str, Component]:
-        return self.components.setdefault(kind, {})
-
-    def find(self, kind: Kind, name: str) -> Component:
-        """One component by name.
-
-        Raises:
-            UsageError: the name is unknown; the message suggests close ones.
-        """
-        found = self.of(kind).get(name)
-        if found is None:
-            raise unknown_name(kind, name, self.of(kind))
-        return found
 
 
 class PluginHost:

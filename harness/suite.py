@@ -11,7 +11,8 @@ from typing import Any
 
 from harness.budget import Budget
 from harness.errors import UsageError, did_you_mean
-from harness.registry.components import Kind, convert
+from harness.options import convert
+from harness.registry.components import Kind
 from harness.registry.specs import Spec
 from harness.types import Recipe
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 from harness.budget import Budget
 from harness.errors import ContractError
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from harness.context import StageContext
-    from harness.data.sources import DataLocator
-    from harness.records.record import TaskRecord
 
 Modality = Literal["text-classification", "instruction", "image-text"]
 Split = Literal["train", "validation", "test"]
@@ -218,59 +214,6 @@ class Score:
         return self.metrics[self.main]
 
 
-@runtime_checkable
-class Task(Protocol):
-    """Finds its data and splits it. Options are the fields of the implementing dataclass."""
-
-    def load(self, locator: DataLocator) -> TaskData: ...
-
-
-@runtime_checkable
-class Distiller(Protocol):
-    """Turns a task's train split and a budget into `DistilledData`.
-
-    Options are the fields of the implementing dataclass. A field `proxy: str = ""` left empty
-    is filled with the suite's proxy student. Everything random comes from the context.
-    `uses_students`, an optional property, names the students that it builds on besides its proxy;
-    what they are is part of a set's key.
-    """
-
-    def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData: ...
-
-
-@runtime_checkable
-class ModelDistiller(Protocol):
-    """Trains a student with a teacher's help: what it makes is the model, not the data.
-
-    Options are the fields of the implementing dataclass. A field `teacher: str = ""` left empty is
-    filled with the suite's teacher, a student's name. Everything random comes from the context.
-    """
-
-    def fit(
-        self, task: TaskData, student: Student, recipe: Recipe, context: StageContext
-    ) -> Trained:
-        """The student trained on the whole train split under the suite's recipe.
-
-        As many steps, rows a step and rates as the recipe says, whatever the loss.
-        """
-
-
-@runtime_checkable
-class Trained(Protocol):
-    """A fitted student; offers the capabilities that evaluators need, `predict` for one."""
-
-    info: StudentInfo
-
-    def save(self, folder: Path) -> None:
-        """Writes weights as safetensors, and whatever else `Student.load` needs."""
-
-
-@runtime_checkable
-class Predictor(Trained, Protocol):
-    def predict(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
-        """Class probabilities, [n, classes], in the order of `rows`."""
-
-
 @dataclass(frozen=True)
 class LogLikelihoods:
     """How probable a language model finds some continuations of their prompts.
@@ -282,71 +225,3 @@ class LogLikelihoods:
     sums: np.ndarray
     greedy: np.ndarray
     tokens: np.ndarray
-
-
-@runtime_checkable
-class LanguageModel(Trained, Protocol):
-    def loglikelihood(
-        self, pairs: Sequence[tuple[str, str]], context: StageContext | None = None
-    ) -> LogLikelihoods:
-        """The log-likelihoods of (prompt, continuation) pairs, in their order."""
-
-
-@runtime_checkable
-class ImageTextModel(Trained, Protocol):
-    """Puts images and texts into one space, where what belongs together is near."""
-
-    def encode_image(self, rows: Dataset, context: StageContext | None = None) -> np.ndarray:
-        """Unit embeddings of the column `image`, [n, width] float32, in the order of `rows`."""
-
-    def encode_text(self, texts: Sequence[str], context: StageContext | None = None) -> np.ndarray:
-        """Unit embeddings, [n, width] float32, in the order of `texts`."""
-
-
-@runtime_checkable
-class Student(Protocol):
-    """A model family; the variant and other options are fields of the implementing dataclass.
-
-    Two class attributes are optional, and let a plan that cannot work be refused before it costs
-    anything: `offers`, all that evaluators may need of what `fit` gives, such as `("predict",)`,
-    and `modalities`, the kinds of task that it is for. So is a property `uses_students`: the names
-    of other students that it builds on, which are part of a fit's key.
-    """
-
-    def fingerprint(self) -> str:
-        """What the initial weights are: package and version, hub id and revision, or hash."""
-
-    def fit(
-        self, task: TaskData, data: DistilledData, recipe: Recipe, context: StageContext
-    ) -> Trained:
-        """Trains a fresh student; the same inputs and context seed give the same weights."""
-
-    def load(self, folder: Path, task: TaskData, context: StageContext) -> Trained:
-        """Reads back what `Trained.save` wrote."""
-
-
-@runtime_checkable
-class Evaluator(Protocol):
-    """Scores a trained student on one split of a task.
-
-    A class attribute `modalities`, the kinds of task that it is for, is optional.
-    """
-
-    needs: ClassVar[tuple[str, ...]]
-    """Methods that the trained student must offer, such as `predict`."""
-
-    def evaluate(
-        self, trained: Any, task: TaskData, split: Split, context: StageContext
-    ) -> Score: ...
-
-
-@runtime_checkable
-class Recomputing(Protocol):
-    """What an evaluator may offer besides, so that `harness results verify` can check records."""
-
-    def recompute(self, items: Mapping[str, np.ndarray], task: TaskRecord) -> Mapping[str, float]:
-        """The metrics that follow from a record's `items`, as `evaluate` gave them, to 1e-6.
-
-        task: the record's facts, such as `label_names`.
-        Raises ContractError when an array is missing, or two of them contradict each other.
-        """

@@ -14,7 +14,7 @@ import numpy as np
 from harness import DistilledData, hookimpl
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.testing.text import ToyAccuracy, ToyTask, WordCounts
+from harness.testing.toys import ToyAccuracy, ToyTask, WordCounts
 from harness.types import Recipe, Score, Split, TaskData
 
 HARNESS_API = 1

@@ -28,7 +28,8 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
 from harness.context import StageContext
-from harness.kit.text.classifier import TextClassifier, quiet_transformers
+from harness.kit.modes import quiet_transformers
+from harness.kit.text.classifier import TextClassifier
 from harness.types import DataSource, DistilledData, Recipe, TaskData
 from harness_text.students import Bert
 
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def fit_with_harness(task: TaskData, seed: int) -> Run:
-    from harness.kit.training.loop import train_classifier
+    from harness.kit.text.classifier_training import train_classifier
     from harness_text.students import target_probabilities
 
     classifier = _classifier(task, seed)

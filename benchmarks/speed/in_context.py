@@ -23,7 +23,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.kit.language.causal_lm import CausalLM
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.types import StudentInfo
 from harness_frozen.prefix import SharedPrefix, Way, split_rows
 

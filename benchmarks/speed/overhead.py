@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import choose_suite
 from harness.data.sources import DataLocator
-from harness.plan import Plan, build_plan
+from harness.plan import Plan
+from harness.planning.building import build_plan
+from harness.planning.request import Request
 from harness.plugins import PluginHost
 from harness.running.runner import Runner, RunOptions
 from harness.storage.store import Store
@@ -42,12 +43,12 @@ class Stopwatch:
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
     host = PluginHost.discover()
-    suite = choose_suite(
-        host, "quickstart", tasks=[arguments.task], distillers=["random"],
+    request = Request(
+        "quickstart", tasks=[arguments.task], distillers=["random"],
         students=[arguments.student], budgets=["20/class"], seeds=[0, 1, 2],
         settings=["recipe.steps=100", "recipe.learning_rate=1e-4"],
     )  # fmt: skip
-    suite = replace(suite, references=("random",))
+    suite = replace(request.chosen_suite(host), references=("random",))
     return build_plan(suite, host, DataLocator.from_environment(None))
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-import harness
 from harness.cli.compare import compare
 from harness.cli.console import warn, warn_of_broken
 from harness.cli.inspecting import doctor, ls, plugins, show
@@ -15,6 +14,7 @@ from harness.cli.plot import plot
 from harness.cli.results import results
 from harness.cli.running import bench, distill, plan
 from harness.plugins import PluginHost
+from harness.version import __version__
 
 _EPILOG = "Start with: harness bench --distiller k-means,herding --student bert"
 
@@ -41,7 +41,7 @@ def make_app(host: PluginHost) -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(harness.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

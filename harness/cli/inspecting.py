@@ -57,7 +57,7 @@ def show(
     if name.endswith(".json"):
         _show_record(Path(name))
         return
-    from harness.api import find_suite
+    from harness.planning.request import find_suite
 
     if name in host.registry.suites or name.endswith(".toml"):
         print_json(dataclasses.asdict(find_suite(host, name)))

@@ -58,6 +58,7 @@ def leaderboard(
     With --check the board is made anew and compared with a committed file.
     """
     from harness.api import load_results
+    from harness.leaderboard.board import build_board
     from harness.plugins import PluginHost
 
     host = PluginHost.discover(plugin or [])
@@ -65,7 +66,7 @@ def leaderboard(
     for text in (*(problem.reason for problem in results.problems), *results.notes):
         warn(text)
     kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
-    board = kept.board(allow_mixed=allow_mixed, metric=metric, baseline=baseline)
+    board = build_board(kept, allow_mixed=allow_mixed, metric=metric, baseline=baseline)
     if open_page:
         _open(host, board, out)
     elif check is not None:
@@ -114,7 +115,7 @@ def _open(host: PluginHost, board: Board, out: Path | None) -> None:
 
 def _write(path: Path, text: str) -> None:
     from harness.errors import UsageError
-    from harness.storage.store import write_atomic
+    from harness.storage.atomic import write_atomic
 
     try:
         write_atomic(path, text.encode())

@@ -10,6 +10,7 @@ import typer
 from harness.cli.console import log_console, warn
 from harness.cli.leaderboard import DEFAULT_FOLDER
 from harness.cli.narrowing import Choice, narrowed
+from harness.leaderboard.board import build_board
 
 
 def plot(
@@ -37,5 +38,5 @@ def plot(
         warn(problem.reason)
     kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
     path = out or Path(f"{kind}.svg")
-    draw(make_plot(kept.board(metric=metric), kind), path)
+    draw(make_plot(build_board(kept, metric=metric), kind), path)
     log_console().print(f"drew {path}", markup=False, highlight=False)

@@ -19,8 +19,9 @@ from harness.cli.console import (
 from harness.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from harness.api import DistillResult, Request
+    from harness.api import DistillResult
     from harness.plan import Plan
+    from harness.planning.request import Request
     from harness.storage.store import Store
 
 
@@ -102,15 +103,15 @@ def bench(
     """
     from harness import api
 
-    request = _request(distiller, student, task, evaluator, budget, seeds, setting, data_dir,
-                       output, plugin)  # fmt: skip
+    request = _request(suite, distiller, student, task, evaluator, budget, seeds, setting,
+                       data_dir, output, plugin)  # fmt: skip
     if dry_run:
-        _show_plan(suite, request, as_json=json)
+        _show_plan(request, as_json=json)
         return
     try:
         with shown_progress() as progress:
-            result = api.bench(
-                suite,
+            result = api.run(
+                request,
                 executor=executor,
                 jobs=jobs,
                 rerun=rerun.value,
@@ -118,7 +119,7 @@ def bench(
                 device=device,
                 threads=threads,
                 progress=progress,
-                **request,
+                report=warn,
             )
     except KeyboardInterrupt:
         log_console().print("interrupted; the same command goes on from here", style="yellow")
@@ -142,9 +143,9 @@ def plan(
     json: AsJson = False,
 ) -> None:
     """Show what a bench would do: cells, stages, what is done, what the rest may cost."""
-    request = _request(distiller, student, task, evaluator, budget, seeds, setting, data_dir,
-                       output, plugin)  # fmt: skip
-    _show_plan(suite, request, as_json=json)
+    request = _request(suite, distiller, student, task, evaluator, budget, seeds, setting,
+                       data_dir, output, plugin)  # fmt: skip
+    _show_plan(request, as_json=json)
 
 
 def distill(
@@ -208,6 +209,7 @@ def _what_was_made(result: DistillResult) -> dict[str, Any]:
 
 
 def _request(
+    suite: str | None,
     distiller: list[str] | None,
     student: list[str] | None,
     task: list[str] | None,
@@ -220,25 +222,27 @@ def _request(
     plugin: list[str] | None,
 ) -> Request:
     """The options that `bench` and `plan` share, as the API takes them."""
-    return {
-        "distillers": split_list(distiller),
-        "students": split_list(student),
-        "tasks": split_list(task),
-        "evaluators": split_list(evaluator),
-        "budgets": split_list(budget),
-        "seeds": _parse_seeds(seeds),
-        "settings": setting or [],
-        "data_dir": data_dir,
-        "output": output,
-        "plugins": plugin or [],
-        "report": warn,
-    }
+    from harness.planning.request import Request
+
+    return Request(
+        suite=suite,
+        distillers=split_list(distiller),
+        students=split_list(student),
+        tasks=split_list(task),
+        evaluators=split_list(evaluator),
+        budgets=split_list(budget),
+        seeds=_parse_seeds(seeds),
+        settings=setting or [],
+        data_dir=data_dir,
+        output=output,
+        plugins=plugin or [],
+    )
 
 
-def _show_plan(suite: str | None, request: Request, *, as_json: bool) -> None:
+def _show_plan(request: Request, *, as_json: bool) -> None:
     from harness import api
 
-    planned, store = api.plan(suite, **request)
+    planned, store = api.plan(request, warn)
     if as_json:
         print_json(_plan_json(planned, store))
     else:
@@ -263,7 +267,7 @@ def _print_bench(result: Any, *, as_json: bool) -> None:
         markup=False,
     )
     if len(result.results):
-        print_board(result.plan.host, result.board(), "json" if as_json else "terminal")
+        print_board(result.host, result.board(), "json" if as_json else "terminal")
     for failure in result.results.failures:
         log.print(
             f"failed: {failure.distiller} {failure.budget} → {failure.student} on {failure.task}"
@@ -298,7 +302,7 @@ def _plan_json(planned: Plan, store: Store) -> dict[str, Any]:
 def _print_plan(planned: Plan, store: Store) -> None:
     from rich.table import Table
 
-    from harness.plan import expected_seconds
+    from harness.planning.forecast import expected_seconds
     from harness.records.results import load_records
 
     missing = planned.missing(store)

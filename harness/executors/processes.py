@@ -13,7 +13,8 @@ from multiprocessing.process import BaseProcess
 from harness.context import Progress
 from harness.errors import INTERRUPTED, HarnessError, UsageError
 from harness.plan import Cell, Plan
-from harness.records.results import Failure, load_records
+from harness.records.failure import Failure
+from harness.records.results import load_records
 from harness.running.job import Job, work_on
 from harness.running.recording import make_failure
 from harness.running.runner import Outcome

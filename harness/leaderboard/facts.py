@@ -10,8 +10,9 @@ from harness.budget import Budget
 from harness.leaderboard.grouping import TableGroup, seed_pair
 from harness.leaderboard.scoring import SIGNIFICANCE
 from harness.leaderboard.table import Fact, Row, SeedPair
+from harness.records.failure import Failure
 from harness.records.record import Record
-from harness.records.results import Failure, Results
+from harness.records.results import Results
 
 RATE = "learning_rate"
 

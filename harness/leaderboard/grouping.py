@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.leaderboard.table import SeedPair
+from harness.records.failure import Failure
 from harness.records.record import ComponentRecord, Record
-from harness.records.results import Failure
 
 if TYPE_CHECKING:
     import numpy as np

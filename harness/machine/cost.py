@@ -57,6 +57,9 @@ class Meter:
 
     def cost(self, extra_seconds: float = 0.0) -> Cost:
         """The bill so far; `extra_seconds` are shared results that were found, not computed."""
+        if not self._done.is_set():
+            # A stage may be over before its first sample.
+            self._peak = max(self._peak, _resident())
         return Cost(
             seconds=round(self._elapsed() + extra_seconds, 3),
             peak_bytes=self._peak,

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import harness
 from harness.records.record import Provenance
+from harness.version import __version__
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy", "scikit-learn", "pluggy")
 
@@ -29,7 +29,7 @@ def provenance(device: str) -> Provenance:
 
     commit, dirty = _commit()
     return Provenance(
-        harness=harness.__version__,
+        harness=__version__,
         packages=_versions(),
         python=platform.python_version(),
         platform=platform.platform(terse=True),
@@ -64,8 +64,7 @@ def _versions() -> dict[str, str]:
 @cache
 def _commit() -> tuple[str, bool]:
     """The commit of the checkout this package runs from, and whether its code was changed."""
-    source = Path(harness.__file__).resolve().parent
-    top = source.parent
+    top = Path(__file__).resolve().parents[2]
     if not (top / ".git").exists():
         return "", False
     head = _git(top, "rev-parse", "--short=12", "HEAD")

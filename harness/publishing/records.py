@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness.errors import UsageError
+from harness.leaderboard.board import build_board
 from harness.leaderboard.formats.escaping import markdown, printable
 from harness.records.frame import flat_row
 from harness.records.pictures import PICTURES
 from harness.records.record import Record
 from harness.records.results import Results
-from harness.storage.store import atomic_folder
+from harness.storage.atomic import atomic_folder
+from harness.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +106,7 @@ def card(results: Results, schema: pa.Schema) -> str:
         "",
         *(f"    {command}" for command in commands if command),
         "",
-        f"Exported with distill-harness {harness.__version__}, `harness results export`.",
+        f"Exported with distill-harness {__version__}, `harness results export`.",
         "",
         "## Leaderboard",
         "",
@@ -118,7 +119,7 @@ def _board(results: Results) -> str:
     from harness.leaderboard.formats.markdown import Markdown
 
     try:
-        return Markdown().render(results.board())
+        return Markdown().render(build_board(results))
     except UsageError as error:
         return f"These records have no common board. {markdown(error.message)}\n"
 

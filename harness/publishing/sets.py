@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import harness
 from harness.data.array_files import serialised
 from harness.data.images import image_columns
 from harness.plan import Cell
-from harness.running.recording import Fitted
-from harness.storage.store import Distilled, atomic_folder
+from harness.storage.artifacts import Distilled, Fitted
+from harness.storage.atomic import atomic_folder
 from harness.types import TaskData
+from harness.version import __version__
 
 _CATEGORIES = {"instruction": "text-generation"}
 """What the hub calls a modality, where that differs."""
@@ -114,7 +114,7 @@ def _document(
         "source of the task": f"{task.source.kind}: {task.source.detail}",
         "task fingerprint": cell.task.fingerprint,
         **facts,
-        "made with": f"distill-harness {harness.__version__}",
+        "made with": f"distill-harness {__version__}",
     }
     blocks = [
         line

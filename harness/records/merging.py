@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.records.failure import Failure
 from harness.records.record import DistilledRecord, PackedArray, Record
-from harness.records.results import RECORDS, Failure, Results, load_records
+from harness.records.results import RECORDS, Results, load_records
 
 _MAY_DIFFER = {
     "schema", "suite", "suite_version", "costs", "curves", "provenance", "distilled", "items",

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from harness.errors import StoreError, UsageError, unknown_name
+from harness.records.failure import Failure
 from harness.records.pictures import found_pictures
 from harness.records.reading import collector_paused, read_record
 from harness.records.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pydantic import TypeAdapter
 
-    from harness.leaderboard.board import Board
-    from harness.leaderboard.table import SeedPair
 
 RECORDS = "records"
 FAILURES = "failures"
@@ -31,52 +28,6 @@ class Problem:
 
     path: Path
     reason: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A cell of the plan that did not become a record.
-
-    key: of the evaluate stage, as the record's would be.
-    task, distiller, student, evaluator: labels such as `bert:minilm`, as in a record.
-    stage: `unknown` when the process died in the middle.
-    error: the exception's type; message: its text; trace: where it happened, for errors that
-    are not the harness's own.
-    """
-
-    key: str
-    task: str
-    distiller: str
-    budget: str
-    student: str
-    evaluator: str
-    distill_seed: int
-    fit_seed: int
-    stage: Literal["distill", "fit", "evaluate", "unknown"]
-    error: str
-    message: str
-    trace: str = ""
-
-    def to_json(self) -> bytes:
-        """The document as stored: sorted keys, a newline at the end."""
-        import json
-
-        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
-
-    @classmethod
-    def from_json(cls, text: bytes, *, where: str) -> Failure:
-        """Reads and validates a stored document.
-
-        Raises:
-            StoreError: it is cut off or not a failure.
-        """
-        try:
-            return _failure_adapter().validate_json(text)
-        except ValueError as error:
-            raise StoreError(
-                f"{where} is not a complete failure report ({error})",
-                hint="Delete the file and run the same command again.",
-            ) from error
 
 
 Names = str | Collection[str]
@@ -160,27 +111,6 @@ class Results:
         from harness.records.frame import flat_frame
 
         return flat_frame(self.records)
-
-    def board(
-        self,
-        *,
-        expected: Collection[SeedPair] = (),
-        allow_mixed: bool = False,
-        baseline: str = "random",
-        reference: str = "full",
-        metric: str = "",
-    ) -> Board:
-        """The leaderboard of these records; see `harness.leaderboard.board.build_board`."""
-        from harness.leaderboard.board import build_board
-
-        return build_board(
-            self,
-            expected=expected,
-            allow_mixed=allow_mixed,
-            baseline=baseline,
-            reference=reference,
-            metric=metric,
-        )
 
 
 def load_records(folder: Path, *, missing_ok: bool = False) -> Results:
@@ -293,10 +223,3 @@ def _choices(names: Names) -> frozenset[str]:
 
 def _names_of(label: str) -> frozenset[str]:
     return frozenset({label, label.partition(":")[0]})
-
-
-@lru_cache(maxsize=1)
-def _failure_adapter() -> TypeAdapter[Failure]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Failure)

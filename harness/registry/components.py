@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import (
@@ -15,11 +18,18 @@ from harness.errors import (
     MissingDependencyError,
     UsageError,
     did_you_mean,
+    unknown_name,
+)
+from harness.options import (
+    convert,
+    declared_type,
+    has_options,
+    options_of,
+    typed_options,
 )
 
 Produces = Literal["selection", "synthesis", "arrays", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
-_LATER = "later"
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class Choice:
     def instance(self) -> Any:
         """The component itself, built from its options at first use."""
         target = self.component.load()
-        return target(**_from_json(target, self.options)) if self.options else target()
+        return target(**typed_options(target, self.options)) if self.options else target()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -124,13 +134,10 @@ class Choice:
         return identity
 
 
-def later_option(default: Any) -> Any:
-    """A field of a component whose results are published already without that option.
-
-    At its default it changes nothing, so it is no part of a choice then: keys stay what they were,
-    and those results stand beside new ones.
-    """
-    return dataclasses.field(default=default, metadata={_LATER: True})
+def distiller_component(choice: Choice) -> DistillerComponent:
+    """The entry of a choice that is a distiller's."""
+    assert isinstance(choice.component, DistillerComponent)
+    return choice.component
 
 
 def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -> Choice:
@@ -140,7 +147,7 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
         UsageError: an unknown option, or a value of the wrong type.
     """
     target = component.load()
-    known = {f.name: f for f in dataclasses.fields(target)} if _is_dataclass(target) else {}
+    known = {f.name: f for f in dataclasses.fields(target)} if has_options(target) else {}
     options = dict(overrides)
     if argument:
         if not component.argument:
@@ -156,11 +163,11 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
                 hint=did_you_mean(name, known),
             )
     values = {
-        name: convert(options[name], _annotation(target, name), where=f"{component.name}.{name}")
+        name: convert(options[name], declared_type(target, name), where=f"{component.name}.{name}")
         for name in options
     }
     built = _construct(component, target, values)
-    resolved = _to_json(built) if known else {}
+    resolved = options_of(built) if known else {}
     shown = str(resolved[component.argument]) if component.argument else ""
     return Choice(component, shown, resolved)
 
@@ -168,25 +175,7 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
 def option_names(component: Component) -> tuple[str, ...]:
     """The names of a component's options."""
     target = component.load()
-    return tuple(f.name for f in dataclasses.fields(target)) if _is_dataclass(target) else ()
-
-
-def convert(value: Any, annotation: Any, *, where: str) -> Any:
-    """One option value in its declared type; text from the command line is parsed.
-
-    Raises:
-        UsageError: the value does not fit the type.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    adapter = TypeAdapter(annotation)
-    if isinstance(value, str) and _is_sequence(annotation):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise UsageError(f"{where} = {value!r}: {reason}") from error
+    return tuple(f.name for f in dataclasses.fields(target)) if has_options(target) else ()
 
 
 def _construct(component: Component, target: type, values: Mapping[str, Any]) -> Any:
@@ -200,35 +189,23 @@ def _construct(component: Component, target: type, values: Mapping[str, Any]) ->
         ) from error
 
 
-def _annotation(target: type, name: str) -> Any:
-    import typing
+@dataclass
+class Registry:
+    """Everything on offer, by kind and name."""
 
-    return typing.get_type_hints(target)[name]
+    components: dict[Kind, dict[str, Component]] = field(default_factory=dict)
+    suites: dict[str, Path] = field(default_factory=dict)
 
+    def of(self, kind: Kind) -> dict[str, Component]:
+        return self.components.setdefault(kind, {})
 
-def _is_sequence(annotation: Any) -> bool:
-    import typing
+    def find(self, kind: Kind, name: str) -> Component:
+        """One component by name.
 
-    return typing.get_origin(annotation) in (tuple, list)
-
-
-def _is_dataclass(target: type) -> bool:
-    return dataclasses.is_dataclass(target)
-
-
-def _to_json(instance: Any) -> dict[str, Any]:
-    """The options by name, those that came later only where they are set."""
-    from pydantic import TypeAdapter
-
-    return {
-        f.name: TypeAdapter(Any).dump_python(getattr(instance, f.name), mode="json")
-        for f in dataclasses.fields(instance)
-        if not (f.metadata.get(_LATER) and getattr(instance, f.name) == f.default)
-    }
-
-
-def _from_json(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: convert(value, _annotation(target, name), where=name)
-        for name, value in options.items()
-    }
+        Raises:
+            UsageError: the name is unknown; the message suggests close ones.
+        """
+        found = self.of(kind).get(name)
+        if found is None:
+            raise unknown_name(kind, name, self.of(kind))
+        return found

@@ -11,7 +11,8 @@ from harness.context import Progress
 from harness.data.sources import DataLocator
 from harness.machine.device import set_threads
 from harness.machine.progress import SilentProgress
-from harness.plan import Plan, build_plan
+from harness.plan import Plan
+from harness.planning.building import build_plan
 from harness.plugins import PluginHost
 from harness.running.runner import Outcome, Runner, RunOptions
 from harness.storage.store import Store

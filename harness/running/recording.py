@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.data.images import image_bytes, image_columns, thumbnail
 from harness.fingerprint import digest, rows_digest
 from harness.machine.provenance import provenance
 from harness.plan import Cell, Plan
-from harness.records.curves import Curve, named
+from harness.records.curves import named
+from harness.records.failure import Failure
 from harness.records.record import (
     ComponentRecord,
-    Cost,
     Costs,
     DistilledRecord,
     PackedArray,
     Record,
     StudentRecord,
     TaskRecord,
-    Tuning,
 )
-from harness.records.results import Failure
-from harness.registry.components import Choice, DistillerComponent
-from harness.storage.store import Distilled
-from harness.types import DistilledData, Score, StudentInfo
+from harness.registry.components import Choice, distiller_component
+from harness.storage.artifacts import Distilled, Fitted
+from harness.types import DistilledData, Score
 
 SAMPLES = 6
 SAMPLE_CHARACTERS = 240
 """What a record shows of a set: enough to see what it is like, small enough for git."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained student with how its learning rate was chosen and what it cost."""
-
-    trained: Any
-    info: StudentInfo
-    tuning: Tuning
-    cost: Cost
-    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 def make_record(
@@ -54,7 +40,6 @@ def make_record(
     device: str,
 ) -> Record:
     """The document that a finished cell leaves behind."""
-    assert isinstance(cell.distiller.component, DistillerComponent)
     recipe = {**dataclasses.asdict(cell.recipe), "learning_rate": fitted.tuning.chosen}
     return Record(
         key=cell.key,
@@ -69,7 +54,7 @@ def make_record(
             rows=len(distilled.data.rows),
             bytes=distilled_bytes(distilled),
             content=distilled_content(distilled),
-            produces=cell.distiller.component.produces,
+            produces=distiller_component(cell.distiller).produces,
             used_splits=tuple(distilled.data.used_splits),
             report=dict(distilled.data.report),
             samples=samples_of(distilled.data),

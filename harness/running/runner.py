@@ -11,12 +11,13 @@ from typing import Literal, TypeVar
 from harness.context import Progress
 from harness.errors import ComputedElsewhere, HarnessError, StoreError
 from harness.machine.progress import SilentProgress
-from harness.plan import Cell, Plan, StageKind
-from harness.records.record import Cost, Record
-from harness.records.results import Failure
-from harness.running.recording import Fitted, make_failure
+from harness.plan import Cell, Plan, StageEvent, StageKind
+from harness.records.failure import Failure
+from harness.records.record import Record
+from harness.running.recording import make_failure
 from harness.running.stages import Stages
-from harness.storage.store import Distilled, Store
+from harness.storage.artifacts import Distilled, Fitted
+from harness.storage.store import Store
 
 Rerun = Literal["missing", "failed", "always", "never"]
 _Result = TypeVar("_Result", Distilled, Fitted, Record)
@@ -34,17 +35,6 @@ class RunOptions:
     rerun: Rerun = "missing"
     fail_fast: bool = False
     device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class StageEvent:
-    """A stage that starts or ended; `cost` and `error` are for the end only."""
-
-    kind: StageKind
-    key: str
-    cell: Cell
-    cost: Cost | None = None
-    error: str = ""
 
 
 @dataclass
@@ -190,7 +180,7 @@ class Runner:
             )
             self._store.save_record(record)
             self._release_fit(cell)
-        self._plan.host.notify("harness_run_finished", self._report, record=record)
+        self._plan.observers.notify("harness_run_finished", self._report, record=record)
         return True
 
     def _release_fit(self, cell: Cell) -> None:
@@ -224,13 +214,13 @@ class Runner:
         if key in self._failed_stages:
             raise self._failed_stages[key]
         event = StageEvent(kind, key, cell)
-        self._plan.host.notify("harness_stage_started", self._report, event=event)
+        self._plan.observers.notify("harness_stage_started", self._report, event=event)
         try:
             with self._progress.stage(f"{kind} {cell}"):
                 result = work()
         except ComputedElsewhere:
             ended = replace(event, error="put off: another process computes what it needs")
-            self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+            self._plan.observers.notify("harness_stage_finished", self._report, event=ended)
             raise
         except StoreError:
             raise
@@ -238,11 +228,11 @@ class Runner:
             failed = _StageError(kind, error)
             self._failed_stages[key] = failed
             ended = replace(event, error=f"{type(error).__name__}: {error}")
-            self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+            self._plan.observers.notify("harness_stage_finished", self._report, event=ended)
             raise failed from error
         cost = result.costs.evaluate if isinstance(result, Record) else result.cost
         ended = replace(event, cost=cost)
-        self._plan.host.notify("harness_stage_finished", self._report, event=ended)
+        self._plan.observers.notify("harness_stage_finished", self._report, event=ended)
         return result
 
     def _note_failure(self, cell: Cell, failed: _StageError) -> Failure:

@@ -13,15 +13,18 @@ from harness.machine.cost import Meter
 from harness.randomness import derive_seed, seeded
 from harness.records.curves import Curve
 from harness.records.record import Cost, Costs, Record, Tuning
-from harness.registry.components import Choice, DistillerComponent
+from harness.registry.components import Choice, distiller_component
 from harness.registry.contracts import (
     check_capabilities,
     check_distilled,
     check_score,
     check_trained,
 )
-from harness.running.recording import Fitted, make_record
-from harness.storage.store import Distilled, Store, StoredArrays, atomic_folder, curves_from_json
+from harness.running.recording import make_record
+from harness.storage.arrays import StoredArrays
+from harness.storage.artifacts import Distilled, Fitted, curves_from_json
+from harness.storage.atomic import atomic_folder
+from harness.storage.store import Store
 from harness.types import DistilledData, Recipe, Score, StudentInfo
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 class Stages:
     """The work of each stage, measured and seeded; a runner knows when it is due.
 
-    patient: see `harness.storage.store.StoredArrays`.
+    patient: see `harness.storage.arrays.StoredArrays`.
     """
 
     plan: Plan
@@ -44,7 +47,7 @@ class Stages:
     def distil(self, cell: Cell) -> Distilled:
         """The distilled set, checked and stored; the whole train split for a model distiller."""
         arrays = self._arrays()
-        component = _distiller_of(cell)
+        component = distiller_component(cell.distiller)
         # One set serves all seeds, so it may depend on none of them.
         seed = derive_seed("distill", *(() if component.deterministic else (cell.distill_seed,)))
         context = self._context(cell.distill_key, seed, arrays)
@@ -148,7 +151,7 @@ class Stages:
         """The student trained by itself on a distilled set, or by a distiller that says how."""
         task = cell.task.data.sealed()
         student, distiller = cell.student.instance, cell.distiller.instance
-        component = _distiller_of(cell)
+        component = distiller_component(cell.distiller)
         with seeded(context.seed):
             match component.produces:
                 case "model":
@@ -187,12 +190,6 @@ class Stages:
             cache=arrays,
             student=self.plan.student,
         )
-
-
-def _distiller_of(cell: Cell) -> DistillerComponent:
-    component = cell.distiller.component
-    assert isinstance(component, DistillerComponent)
-    return component
 
 
 def _fit_json(fitted: Fitted) -> str:

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from harness.errors import HarnessError, MissingDependencyError, UsageError
 from harness.plugins import PluginHost
+from harness.protocols import Recomputing
 from harness.records.merging import conflicts
 from harness.records.record import ComponentRecord, PackedArray, Record
 from harness.records.results import RECORDS, load_records
 from harness.registry.components import resolve
-from harness.types import Recomputing
 from harness.upkeep.record_checks import breaches
 
 Level = Literal["error", "remark"]

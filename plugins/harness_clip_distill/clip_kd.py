@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.context import StageContext
-from harness.types import Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import Recipe, TaskData
 from harness_clip_distill.kd_weights import KdWeights
 from harness_clip_distill.taught_options import TaughtOptions
 

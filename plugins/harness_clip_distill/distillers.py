@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.context import StageContext
 from harness.kit.clip.teacher_options import TeacherOptions
-from harness.types import Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import Recipe, TaskData
 from harness_clip_distill.taught_options import TaughtOptions
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip.teacher_options import TeacherOptions
+from harness.protocols import Student
 from harness.randomness import derive_seed
-from harness.types import Recipe, Student, TaskData
+from harness.types import Recipe, TaskData
 
 if TYPE_CHECKING:
     from harness.kit.clip.image_augmentation import Augmentation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.context import StageContext
-from harness.types import DistilledData, Recipe, Student, TaskData, Trained
+from harness.protocols import Student, Trained
+from harness.types import DistilledData, Recipe, TaskData
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.kit.text.classifier import Pooling
-from harness.registry.components import later_option
+from harness.options import later_option
 from harness_dilm.generator.names import fingerprint, names_student
 
 Selection = Literal["k-means", "random", "herding", "lm-loss"]

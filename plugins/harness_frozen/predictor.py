@@ -14,7 +14,7 @@ import numpy as np
 from harness.context import StageContext
 from harness.errors import HarnessWarning
 from harness.kit.language.causal_lm import CausalLM
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.types import StudentInfo
 from harness_frozen.calibration import CONTENT_FREE, calibrated
 from harness_frozen.demonstrations import Demonstrations

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import ContractError
-from harness.types import LanguageModel, LogLikelihoods, Score, Split, TaskData
+from harness.protocols import LanguageModel
+from harness.types import LogLikelihoods, Score, Split, TaskData
 
 if TYPE_CHECKING:
     from harness.context import StageContext

@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.kit.gradients.influence import Aggregation, Reduction
 from harness.kit.language.lora import LoraOptions
 from harness.kit.selection.row_pool import require_pool
-from harness.registry.components import later_option
+from harness.options import later_option
 
 FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
 Backend = Literal["hooks", "loop"]

@@ -23,7 +23,7 @@ from harness.kit.language.training import (
     completion_losses,
     take,
 )
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.kit.training.loop import build_optimizer, schedule
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness.randomness import seeded

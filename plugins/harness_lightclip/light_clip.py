@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.context import StageContext
-from harness.types import Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import Recipe, TaskData
 from harness_lightclip.options import LightClipOptions
 
 if TYPE_CHECKING:

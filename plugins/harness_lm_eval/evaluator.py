@@ -125,7 +125,7 @@ class LmEval:
             MissingDependencyError: lm-eval or the named task's data is not here.
         """
         _version()
-        from harness.kit.text.classifier import quiet_transformers
+        from harness.kit.modes import quiet_transformers
         from harness_lm_eval.model import CheckedModel
         from harness_lm_eval.surroundings import same_modes, undisturbed
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from harness.errors import UsageError
 from harness.kit.language.proxy import MAX_LENGTH
 from harness.kit.selection.row_pool import require_pool
-from harness.registry.components import later_option
+from harness.options import later_option
 
 
 @dataclass(frozen=True)

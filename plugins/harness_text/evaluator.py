@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from harness.errors import ContractError
-from harness.types import LABEL_COLUMN, Predictor, Score, Split, TaskData
+from harness.protocols import Predictor
+from harness.types import LABEL_COLUMN, Score, Split, TaskData
 from harness_text.metrics import classification_metrics
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError
-from harness.kit.text.classifier import quiet_transformers
+from harness.kit.modes import quiet_transformers
 from harness.randomness import seeded
 
 TINY_LENGTH = 512

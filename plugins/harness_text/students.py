@@ -83,7 +83,7 @@ class TransformerStudent(ABC):
         context: StageContext,
     ) -> TextClassifier:
         """The rest of `fit`, for a built classifier and the tokens of the distilled rows."""
-        from harness.kit.training.loop import train_classifier
+        from harness.kit.text.classifier_training import train_classifier
 
         train_classifier(
             classifier,

@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.types import DistilledData, Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import DistilledData, Recipe, TaskData
 from harness_trajectory.trajectory import Trajectory
 
 

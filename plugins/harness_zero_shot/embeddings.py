@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import ContractError
-from harness.types import ImageTextModel
+from harness.protocols import ImageTextModel
 
 if TYPE_CHECKING:
     from datasets import Dataset

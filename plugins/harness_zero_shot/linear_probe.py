@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import UsageError
-from harness.types import LABEL_COLUMN, ImageTextModel, Score, Split, TaskData
+from harness.protocols import ImageTextModel
+from harness.types import LABEL_COLUMN, Score, Split, TaskData
 from harness_zero_shot.class_ranks import class_score, metrics_of_items, rank_classes
 from harness_zero_shot.class_texts import without_classes
 from harness_zero_shot.embeddings import image_embeddings

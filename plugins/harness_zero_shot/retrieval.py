@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import ContractError
-from harness.types import ImageTextModel, Score, Split, TaskData
+from harness.protocols import ImageTextModel
+from harness.types import Score, Split, TaskData
 from harness_zero_shot.compact import compact
 from harness_zero_shot.content_groups import caption_groups, image_groups
 from harness_zero_shot.embeddings import image_embeddings, require_same_width, text_embeddings

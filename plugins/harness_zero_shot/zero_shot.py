@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.types import LABEL_COLUMN, ImageTextModel, Score, Split, TaskData
+from harness.protocols import ImageTextModel
+from harness.types import LABEL_COLUMN, Score, Split, TaskData
 from harness_zero_shot.class_ranks import class_score, metrics_of_items
 from harness_zero_shot.class_texts import class_embeddings, read_templates, texts_of_classes
 from harness_zero_shot.contact_sheet import contact_sheet

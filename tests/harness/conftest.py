@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from harness.data.sources import DataLocator
-from harness.plan import Plan, build_plan
+from harness.plan import Plan
+from harness.planning.building import build_plan
 from harness.plugins import PluginHost
+from harness.records.failure import Failure
 from harness.records.record import (
     ComponentRecord,
     Cost,
@@ -24,7 +26,6 @@ from harness.records.record import (
     TaskRecord,
     Tuning,
 )
-from harness.records.results import Failure
 from harness.suite import load_suite, with_settings
 from toy_paths import TOY_SUITE
 

@@ -21,7 +21,7 @@ from harness.kit.clip.image_augmentation import Drawn
 from harness.kit.clip.image_rows import ImageInput, image_arrays
 from harness.kit.clip.multiply_adds import clip_multiply_adds
 from harness.kit.clip.tokens import ClipTokenizer, read_tokenizer
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.types import StudentInfo
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from harness.kit.clip.image_augmentation import Augmentation
 from harness.kit.clip.image_rows import ImageTextRows, image_text_rows
 from harness.kit.clip.model import ClipModel
 from harness.kit.clip.training import ClipObjective, mean_contrastive_loss, train_clip
-from harness.types import Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import Recipe, TaskData
 
 
 class ClipStudent(Student, Protocol):

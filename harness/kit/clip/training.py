@@ -20,7 +20,7 @@ from harness.kit.clip.image_augmentation import Augmentation
 from harness.kit.clip.image_rows import ImageTextRows
 from harness.kit.clip.model import ClipModel
 from harness.kit.clip.row_parts import each_once, in_parts
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.kit.training.loop import Validation, train_model, weighted_rows
 from harness.types import Recipe
 

@@ -17,7 +17,7 @@ from harness.kit.language.encoding import InstructionEncoder, Pairs
 from harness.kit.language.forward import BranchingForward, CausalForward
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language.readings import can_branch, plan_readings
-from harness.kit.text.classifier import evaluating, quiet_transformers
+from harness.kit.modes import evaluating, quiet_transformers
 from harness.kit.training.batching import EncodedRows, length_groups, token_limit
 from harness.types import LogLikelihoods, StudentInfo
 

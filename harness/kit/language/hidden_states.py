@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.context import StageContext
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.forward import GROUP_ROWS
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.kit.training.batching import EncodedRows, group_overhead, length_groups, token_limit
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.types import Student, TaskData
+from harness.protocols import Student
+from harness.types import TaskData
 
 if TYPE_CHECKING:
     from harness.kit.language.causal_lm import CausalLM

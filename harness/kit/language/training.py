@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.kit.language.causal_lm import CausalLM, LabelledTokens
 from harness.kit.language.forward import CausalForward
 from harness.kit.language.labelled_rows import LabelledRows
-from harness.kit.text.classifier import evaluating
+from harness.kit.modes import evaluating
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.compact_embedding import compactable
 from harness.kit.training.loop import Validation, train_model, weighted_rows

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -15,9 +14,11 @@ from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.errors import ContractError, UsageError
+from harness.kit.modes import evaluating, quiet_transformers
 from harness.kit.text.forward import PaddedForward, forward_pass
 from harness.kit.training.batching import EncodedRows, PaddingSide
-from harness.types import Student, StudentInfo, TaskData
+from harness.protocols import Student
+from harness.types import StudentInfo, TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -187,34 +188,6 @@ class TextClassifier:
                 hint="Use pooling 'mean'.",
             )
         return seen[0]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout and gradients off inside the block; the training mode is restored after it."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No bars and no warnings of transformers inside the block; its settings come back after."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _ensure_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -5,60 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import AdamW
 
 from harness.context import StageContext
 from harness.errors import DivergenceError, UsageError
-from harness.kit.text.classifier import TextClassifier
-from harness.kit.text.forward import Forward, forward_pass
-from harness.kit.training.batching import EncodedRows, sample_batches
-from harness.kit.training.compact_embedding import EmbeddingSwap, compactable
+from harness.kit.training.batching import sample_batches
+from harness.kit.training.compact_embedding import EmbeddingSwap
 from harness.randomness import seeded
 from harness.types import Recipe
 
 Validation = Callable[[], float]
 Accumulate = Callable[[np.ndarray], Tensor]
 """Adds the gradient of the loss of some rows to `.grad`; returns that loss, without graph."""
-
-
-def train_classifier(
-    classifier: TextClassifier,
-    encoded: EncodedRows,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    recipe: Recipe,
-    context: StageContext,
-    *,
-    validation: Validation | None = None,
-) -> None:
-    """Trains in place by `train_model`, whose arguments and errors see.
-
-    The loss of a batch is sum_i w_i CE_i / sum_i w_i; rows of weight 0 are left out.
-
-    Args:
-        targets: [n, classes] target probabilities.
-        weights: [n] non-negative.
-    """
-    kept = weighted_rows(weights)
-    rows = encoded.take(kept)
-    goals, shares = _tensors(classifier, targets[kept], weights[kept])
-    model = classifier.model
-    with forward_pass(model, rows, classifier.pad_id, classifier.device) as forward:
-        train_model(
-            model,
-            len(rows),
-            lambda batch: accumulate_gradient(forward, batch, goals, shares, recipe.dtype),
-            recipe,
-            context,
-            swap=compactable(model, rows.ids, classifier.pad_id),
-            validation=validation,
-        )
 
 
 def train_model(
@@ -125,39 +87,6 @@ def weighted_rows(weights: np.ndarray) -> np.ndarray:
     if len(kept) == 0:
         raise UsageError("no training row has a positive weight")
     return kept
-
-
-def accumulate_gradient(
-    forward: Forward,
-    batch: np.ndarray,
-    goals: Tensor,
-    shares: Tensor,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-) -> Tensor:
-    """Adds the gradient of a batch's loss to `.grad`, one part of the batch at a time.
-
-    Without dropout it equals the gradient of the batch padded to its longest row.
-
-    Args:
-        batch: row indices.
-        goals: [n, classes] target probabilities; shares: [n] sample weights.
-        dtype: autocast type of the forward pass.
-
-    Returns:
-        The loss sum_i w_i CE_i / sum_i w_i over the batch, a scalar without graph.
-    """
-    device = goals.device
-    total = shares[torch.from_numpy(batch).to(device)].sum()
-    loss = torch.zeros((), dtype=goals.dtype, device=device)
-    for members in forward.split(batch):
-        chosen = torch.from_numpy(members).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = forward.logits(members)
-        losses = functional.cross_entropy(logits.to(goals.dtype), goals[chosen], reduction="none")
-        part = (losses * shares[chosen]).sum() / total
-        part.backward()
-        loss += part.detach()
-    return loss
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
@@ -255,16 +184,6 @@ def _update(
     optimizer.zero_grad(set_to_none=True)
     if swap is not None:
         swap.decay(1.0 - rate * recipe.weight_decay)
-
-
-def _tensors(
-    classifier: TextClassifier, targets: np.ndarray, weights: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(classifier.model.dtype, torch.float32)
-    return (
-        torch.from_numpy(targets).to(classifier.device, dtype),
-        torch.from_numpy(weights).to(classifier.device, dtype),
-    )
 
 
 def _is_norm(module: nn.Module) -> bool:

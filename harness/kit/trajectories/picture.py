@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.drawing import NEUTRAL, PALETTE, SCHEMA, Spec
 from harness.errors import MissingDependencyError, UsageError
-from harness.leaderboard.charts.documents import NEUTRAL, PALETTE, SCHEMA, Spec
 from harness.records.curves import Curve
 
 _BLOCK = 1 << 16
@@ -89,7 +89,7 @@ def trajectory_picture(ways: Sequence[Way], losses: Mapping[str, Sequence[float]
 
 def png_of(spec: Spec) -> bytes | None:
     """The picture drawn, for `StageContext.keep_picture`; None without the extra `plots`."""
-    from harness.leaderboard.page.document import VEGA_LITE, vl_convert
+    from harness.drawing import VEGA_LITE, vl_convert
 
     try:
         convert = vl_convert()

@@ -15,7 +15,8 @@ from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.training.batching import EncodedRows
 from harness.kit.trajectories.learned_tokens import learned_tokens, numbered, vocabulary_digest
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
-from harness.types import DistilledData, Recipe, Student, TaskData
+from harness.protocols import Student
+from harness.types import DistilledData, Recipe, TaskData
 
 
 def vector_arrays(prompts: PseudoPrompts, vectors: Tensor, table: Tensor) -> dict[str, np.ndarray]:

@@ -6,19 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.drawing import NEUTRAL, PALETTE, SCHEMA, Spec
 from harness.leaderboard.board import Board
 from harness.leaderboard.table import Row, Table
 
-Spec = dict[str, Any]
 Point = dict[str, Any]
-
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-NEUTRAL = "#8a8a8a"
-PALETTE = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-    "#8c6bb1", "#7a9a01", "#a6761d", "#c0392b", "#1b9e9e", "#5d6d7e",
-)  # fmt: skip
-"""Told apart on light and dark ground, the first eight also by most colour-blind readers."""
 
 
 def points(board: Board) -> list[Point]:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.drawing import VEGA_LITE, Spec, vl_convert
 from harness.errors import UsageError, unknown_name
 from harness.leaderboard.board import Board
 from harness.leaderboard.charts.documents import (
     KINDS,
     Point,
-    Spec,
     colours,
     heat_map,
     neutral_methods,
@@ -19,7 +19,6 @@ from harness.leaderboard.charts.documents import (
     points,
 )
 from harness.leaderboard.charts.rank_chart import critical_difference
-from harness.leaderboard.page.document import VEGA_LITE, vl_convert
 
 PLOTS = (*KINDS, "parameters", "heatmap", "ranks")
 """The charts by name: of one table, of students by size, of methods and students or tasks, of
@@ -64,7 +63,7 @@ def draw(spec: Spec, path: Path) -> None:
         UsageError: an ending that is none of svg, png and pdf.
         MissingDependencyError: the extra `plots` is not installed.
     """
-    from harness.storage.store import write_atomic
+    from harness.storage.atomic import write_atomic
 
     ending = path.suffix.lstrip(".").lower()
     if ending not in FILE_KINDS:

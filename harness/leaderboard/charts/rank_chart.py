@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.leaderboard.charts.documents import NEUTRAL, SCHEMA, Spec
+from harness.drawing import NEUTRAL, SCHEMA, Spec
 from harness.leaderboard.overview import Ranking
 
 

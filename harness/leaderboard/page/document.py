@@ -8,12 +8,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from harness.errors import MissingDependencyError
+from harness.drawing import chart_library
 from harness.leaderboard.board import Board
 from harness.leaderboard.page.payload import payload
-
-VEGA_LITE = "6.1"
-"""The version of the chart library that the page carries and files are drawn with."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +35,6 @@ class Html:
             data=_data(payload(board)),
             script=_asset("page.js"),
         )
-
-
-def chart_library() -> str:
-    """The script of Vega-Embed with all it needs, as one text.
-
-    Raises:
-        MissingDependencyError: the extra `plots` is not installed.
-    """
-    return str(vl_convert().javascript_bundle(vl_version=VEGA_LITE))
-
-
-def vl_convert() -> Any:
-    """The package that carries and runs the chart library.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise MissingDependencyError(
-            "charts need the package 'vl-convert-python', which is not installed",
-            hint="pip install 'distill-harness[plots]'",
-        ) from error
-    return vl_convert
 
 
 def _asset(name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.context import StageContext
 from harness.kit.embedding import MAX_LENGTH, proxy_student
-from harness.kit.training.loop import train_classifier
+from harness.kit.text.classifier_training import train_classifier
 from harness.types import Recipe
 from harness_coreset.coreset import Candidates
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.kit.text.classifier import TextClassifier
+from harness.kit.text.classifier_training import accumulate_gradient
 from harness.kit.text.forward import Forward, forward_pass
 from harness.kit.training.batching import EncodedRows, sample_batches
-from harness.kit.training.loop import accumulate_gradient
 from harness.randomness import seeded
 from harness.types import Recipe
 from harness_dilm.optimiser import Optimiser

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import HarnessError, MissingDependencyError
-from harness.kit.text.classifier import quiet_transformers
+from harness.kit.modes import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

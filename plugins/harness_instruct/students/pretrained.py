@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from harness.errors import HarnessError, UsageError
-from harness.kit.text.classifier import quiet_transformers
+from harness.kit.modes import quiet_transformers
 from harness.randomness import seeded
 from harness_instruct.students.vocabulary import TINY_LENGTH
 

@@ -21,7 +21,8 @@ from harness.records.record import Cost
 from harness.registry.components import Component, DistillerComponent
 from harness.registry.contracts import check_distilled, check_task
 from harness.running.recording import distilled_bytes, samples_of
-from harness.storage.store import Distilled, Store
+from harness.storage.artifacts import Distilled
+from harness.storage.store import Store
 from harness.testing.image_text import toy_image_text_task
 from harness.types import DistilledData, TaskData
 

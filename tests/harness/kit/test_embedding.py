@@ -13,7 +13,7 @@ from datasets import Dataset
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
 from harness.kit.embedding import embed_rows, proxy_student, tfidf_vectors
-from harness.testing.text import WordCounts, toy_task
+from harness.testing.toys import WordCounts, toy_task
 from harness.types import TaskData
 from memory_cache import MemoryCache
 

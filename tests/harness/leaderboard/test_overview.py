@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.leaderboard.board import Board
+from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.formats.json_format import Json
 from harness.leaderboard.formats.markdown import Markdown
 from harness.leaderboard.formats.terminal import Terminal
@@ -22,7 +22,7 @@ LEVELS = {
 
 
 def board_of(*groups: Any) -> Board:
-    return Results(tuple(record for group in groups for record in group)).board()
+    return build_board(Results(tuple(record for group in groups for record in group)))
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from harness.api import BenchResult, plan
 from harness.data.sources import DataLocator
 from harness.errors import HarnessError, UsageError
 from harness.hookspecs import hookimpl
-from harness.plan import Plan, build_plan, expected_seconds
+from harness.plan import Plan
+from harness.planning.building import build_plan
+from harness.planning.forecast import expected_seconds
+from harness.planning.request import Request
 from harness.plugins import PluginHost, PluginSource
 from harness.storage.store import Store
 from harness.suite import Suite, load_suite
@@ -160,7 +163,9 @@ def test_suites_are_values() -> None:
 
 
 def test_methods_look_through_the_first_student_where_the_suite_names_no_proxy() -> None:
-    planned, _ = plan("quickstart", students=["bert:tiny"], distillers=["k-means"], budgets=["1%"])
+    planned, _ = plan(
+        Request("quickstart", students=["bert:tiny"], distillers=["k-means"], budgets=["1%"])
+    )
     proxies = {
         c.distiller.options["proxy"] for c in planned.cells if "proxy" in c.distiller.options
     }
@@ -170,12 +175,14 @@ def test_methods_look_through_the_first_student_where_the_suite_names_no_proxy()
 def test_a_student_that_a_method_builds_on_is_part_of_its_key() -> None:
     def key(*settings: str) -> str:
         planned, _ = plan(
-            "quickstart",
-            students=["bert:tiny"],
-            distillers=["vanilla-lm"],
-            budgets=["1%"],
-            seeds=[0],
-            settings=[*settings, "distiller.vanilla-lm.generator=pythia:70m"],
+            Request(
+                "quickstart",
+                students=["bert:tiny"],
+                distillers=["vanilla-lm"],
+                budgets=["1%"],
+                seeds=[0],
+                settings=[*settings, "distiller.vanilla-lm.generator=pythia:70m"],
+            )
         )
         return next(c.distill_key for c in planned.cells if c.distiller.label == "vanilla-lm")
 
@@ -187,7 +194,9 @@ def test_a_student_that_a_method_builds_on_is_part_of_its_key() -> None:
 def test_a_method_that_builds_on_an_unknown_student_is_refused_in_the_plan() -> None:
     with pytest.raises(UsageError, match="unknown student 'gpt3'"):
         plan(
-            "quickstart",
-            distillers=["vanilla-lm"],
-            settings=["distiller.vanilla-lm.generator=gpt3"],
+            Request(
+                "quickstart",
+                distillers=["vanilla-lm"],
+                settings=["distiller.vanilla-lm.generator=gpt3"],
+            )
         )

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.hookspecs import Register, hookimpl
 from harness.plan import Plan
 from harness.plugins import PluginHost, PluginSource
-from harness.testing.text import ToyAccuracy, WordCounts
+from harness.testing.toys import ToyAccuracy, WordCounts
 
 
 @dataclass(frozen=True)

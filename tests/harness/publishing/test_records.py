@@ -11,6 +11,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from harness.errors import UsageError
+from harness.leaderboard.board import build_board
 from harness.leaderboard.formats.markdown import Markdown
 from harness.publishing.records import export_results
 from harness.records.record import PackedArray, Record
@@ -87,7 +88,7 @@ class TestCard:
         export_results(results, tmp_path / "out")
         text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
         assert text.startswith("---\nconfigs:\n- config_name: default\n")
-        assert Markdown().render(results.board()) in text
+        assert Markdown().render(build_board(results)) in text
         assert "    harness bench\n" in text
         assert "# Benchmark records: quickstart v1\n" in text
 

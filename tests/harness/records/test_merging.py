@@ -13,11 +13,12 @@ import pytest
 
 import harness
 from harness.errors import UsageError
+from harness.leaderboard.board import build_board
 from harness.leaderboard.formats.markdown import Markdown
 from harness.records.curves import Curve
+from harness.records.failure import Failure
 from harness.records.merging import conflicts, load_merged
 from harness.records.record import PackedArray, Record
-from harness.records.results import Failure
 
 
 def fill(folder: Path, records: Sequence[Record], failures: Sequence[Failure] = ()) -> Path:
@@ -42,7 +43,7 @@ class TestDistinctRuns:
         one = fill(tmp_path / "one", [first, second])
         two = fill(tmp_path / "two", [elsewhere(third)])
         results = harness.load_results(one, str(two))
-        (row,) = results.board().tables[0].rows
+        (row,) = build_board(results).tables[0].rows
         assert row.score is not None
         assert (row.score.n, row.score.mean) == (3, pytest.approx(0.6))
         assert results.notes == ()
@@ -50,7 +51,7 @@ class TestDistinctRuns:
     def test_the_footer_lists_both_machines(self, tmp_path: Path, make_record: Any) -> None:
         first, second = make_record.seeds("random", [0.5, 0.6])
         folders = [fill(tmp_path / "one", [first]), fill(tmp_path / "two", [elsewhere(second)])]
-        facts = {fact.name: fact.text for fact in load_merged(folders).board().facts}
+        facts = {fact.name: fact.text for fact in build_board(load_merged(folders)).facts}
         assert facts["hardware"] == (
             "a processor, 2 cores, 2 threads, cpu; another processor, 64 cores, 2 threads, cpu"
         )
@@ -63,14 +64,14 @@ class TestDistinctRuns:
         other = replace(second, task=replace(second.task, **{field: "0" * 64}))
         folders = [fill(tmp_path / "one", [first]), fill(tmp_path / "two", [other])]
         with pytest.raises(UsageError, match="cannot stand in one table"):
-            load_merged(folders).board()
+            build_board(load_merged(folders))
 
     def test_another_protocol_is_refused(self, tmp_path: Path, make_record: Any) -> None:
         first, second = make_record.seeds("random", [0.5, 0.6])
         other = replace(second, protocol="protocol-b")
         folders = [fill(tmp_path / "one", [first]), fill(tmp_path / "two", [other])]
         with pytest.raises(UsageError, match="protocol"):
-            load_merged(folders).board()
+            build_board(load_merged(folders))
 
 
 class TestTheSameRun:
@@ -116,7 +117,7 @@ class TestTheSameRun:
         (tmp_path / "b/records/broken.json").write_text("{")
         loaded = [load_merged(order) for order in itertools.permutations(folders)]
         assert all(results == loaded[0] for results in loaded)
-        assert len({Markdown().render(results.board()) for results in loaded}) == 1
+        assert len({Markdown().render(build_board(results)) for results in loaded}) == 1
         assert len(loaded[0].failures) == 2
 
     def test_an_array_packed_by_another_zlib_is_the_same_array(

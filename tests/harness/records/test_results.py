@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from harness.budget import Budget
 from harness.errors import StoreError, UsageError
+from harness.records.failure import Failure
 from harness.records.reading import read_record
 from harness.records.record import PackedArray, Record
-from harness.records.results import Failure, Problem, Results, load_records
+from harness.records.results import Problem, Results, load_records
 
 
 @pytest.fixture

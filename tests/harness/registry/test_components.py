@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from harness.errors import ContractError, MissingDependencyError, UsageError
-from harness.registry.components import Component, convert, later_option, resolve
+from harness.options import convert, later_option
+from harness.registry.components import Component, resolve
 
 
 @dataclass(frozen=True)

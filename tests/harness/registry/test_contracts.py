@@ -15,7 +15,7 @@ from harness.errors import ContractError, UsageError
 from harness.registry.components import Component, DistillerComponent
 from harness.registry.contracts import check_capabilities, check_distilled, check_score, check_task
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Score, TaskData
 
 TASK = toy_task()

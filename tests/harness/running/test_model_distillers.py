@@ -14,7 +14,8 @@ from harness.api import BenchResult
 from harness.plan import Plan
 from harness.plugins import PluginHost
 from harness.registry.components import resolve
-from harness.testing.text import WordCounts, toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import WordCounts, toy_task
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 
 Bench = Callable[..., BenchResult]

@@ -20,16 +20,18 @@ from harness.api import BenchResult, exit_code
 from harness.data.sources import DataLocator
 from harness.errors import ContractError, StoreError
 from harness.hookspecs import hookimpl
-from harness.plan import build_plan
+from harness.plan import StageEvent
+from harness.planning.building import build_plan
 from harness.plugins import PluginSource
 from harness.randomness import derive_seed, seeded
 from harness.records.curves import POINTS
 from harness.records.results import Results
 from harness.running.recording import SAMPLE_CHARACTERS, SAMPLES, samples_of
-from harness.running.runner import Runner, RunOptions, StageEvent
-from harness.storage.store import Store, StoredArrays
+from harness.running.runner import Runner, RunOptions
+from harness.storage.arrays import StoredArrays
+from harness.storage.store import Store
 from harness.suite import load_suite
-from harness.testing.text import TrainedWordCounts
+from harness.testing.toys import TrainedWordCounts
 from harness.types import DistilledData
 from toy_paths import TOY_PLUGIN, TOY_SUITE
 
@@ -66,7 +68,7 @@ def test_a_record_shows_how_distilling_and_fitting_went_and_what_the_rows_are_li
 def test_the_curves_of_the_chosen_learning_rate_are_kept(
     run_toy: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.testing.text import WordCounts
+    from harness.testing.toys import WordCounts
 
     fit = WordCounts.fit
 
@@ -217,7 +219,7 @@ def test_a_shared_distilled_set_is_computed_once(run_toy: Bench, tmp_path: Path)
 def test_one_trained_student_serves_many_evaluators_and_leaves_no_weights(
     run_toy: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.testing.text import WordCounts
+    from harness.testing.toys import WordCounts
 
     fits: list[float] = []
     fit = WordCounts.fit

@@ -19,8 +19,11 @@ from harness.errors import ComputedElsewhere, StoreError
 from harness.fingerprint import rows_digest
 from harness.records.curves import Curve
 from harness.records.record import Cost, PackedArray, Record
-from harness.storage.store import Distilled, Store, StoredArrays, atomic_folder, write_atomic
-from harness.testing.text import toy_task
+from harness.storage.arrays import StoredArrays
+from harness.storage.artifacts import Distilled
+from harness.storage.atomic import atomic_folder, write_atomic
+from harness.storage.store import Store
+from harness.testing.toys import toy_task
 from harness.types import DistilledData
 
 TASK = toy_task()
@@ -163,7 +166,7 @@ def test_waiting_for_another_stage_is_not_charged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("harness.storage.store.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("harness.storage.arrays.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def compute() -> dict[str, np.ndarray]:
         clock[0] += 7

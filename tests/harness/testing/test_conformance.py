@@ -10,7 +10,7 @@ import pytest
 
 from harness import ContractError
 from harness.testing.conformance import FittedTwice, described_component, require
-from harness.testing.text import WordCounts, toy_task
+from harness.testing.toys import WordCounts, toy_task
 from harness.types import DistilledData, Recipe
 
 

@@ -12,16 +12,13 @@ import pytest
 from harness import DistilledData
 from harness.errors import ContractError
 from harness.testing.text import (
-    ToyAccuracy,
-    ToyTask,
-    WordCounts,
     check_classification_evaluator,
     check_distiller,
     check_student,
     check_task_plugin,
     toy_context,
-    toy_task,
 )
+from harness.testing.toys import ToyAccuracy, ToyTask, WordCounts, toy_task
 
 
 class Head:

@@ -14,7 +14,8 @@ import pytest
 from harness.api import BenchResult
 from harness.errors import UsageError
 from harness.leaderboard.formats.markdown import Markdown
-from harness.storage.store import Store, StoredArrays
+from harness.storage.arrays import StoredArrays
+from harness.storage.store import Store
 from harness.upkeep.cleaning import Leftover, leftovers, remove
 
 Toy = Callable[..., BenchResult]

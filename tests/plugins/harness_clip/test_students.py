@@ -15,7 +15,8 @@ from harness.errors import HarnessError, UsageError
 from harness.kit.clip.model import build_clip
 from harness.kit.clip.tokens import StandardTokenizer, WordTokenizer
 from harness.testing.image_text import check_image_text_student, toy_image_text_task
-from harness.testing.text import toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
 from harness_clip.configurations import SMALL, find_configuration
 from harness_clip.student import Clip

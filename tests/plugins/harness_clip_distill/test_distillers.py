@@ -22,7 +22,8 @@ from harness.kit.clip.training import ClipBatch, encode_batch
 from harness.plugins import PluginHost
 from harness.registry.contracts import check_distilled
 from harness.testing.image_text import toy_image_text_task
-from harness.testing.text import WordCounts, toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import WordCounts, toy_task
 from harness.types import Recipe
 from harness_clip_distill.captions import DROPPED, shortened_captions
 from harness_clip_distill.clip_kd import ClipKd

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import harness
+from harness.leaderboard.board import build_board
 from harness.plugins import PluginHost
 from harness.upkeep.verification import verify
 
@@ -66,7 +67,7 @@ def test_all_of_them_stand_on_one_board(tmp_path: Path) -> None:
     done = harness.bench(tmp_path / "suite.toml", output=tmp_path / "run", device="cpu")
     assert [f"{f.distiller}: {f.message}" for f in done.outcome.failures] == []
     assert not verify([done.output], PluginHost.discover([])).errors
-    (table,) = done.results.board().tables
+    (table,) = build_board(done.results).tables
     sizes = {row.distiller: row.parameters or 0 for row in table.rows}
     assert set(sizes) == {*ROWS, "random", "full"}
 

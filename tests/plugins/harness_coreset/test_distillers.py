@@ -20,7 +20,8 @@ from harness.plugins import PluginHost
 from harness.registry.components import DistillerComponent
 from harness.registry.contracts import check_distilled
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import check_distiller, toy_context, toy_task
+from harness.testing.text import check_distiller, toy_context
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, TaskData
 from harness_coreset.geometry.embedded import EmbeddedCoreset
 from harness_coreset.geometry.facility_location import FacilityLocation

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.budget import Budget
 from harness.errors import UsageError
 from harness.kit.selection.row_pool import pooled_rows
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness_coreset.groups import shares, split_groups, train_labels
 
 labelled = st.lists(st.integers(0, 2), min_size=1, max_size=60).map(np.array)

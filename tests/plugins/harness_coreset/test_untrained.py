@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from harness.testing.text import toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import toy_task
 from harness.types import Recipe
 from harness_coreset.untrained import Untrained
 from harness_text.students import Bert

@@ -12,8 +12,9 @@ from dilm_world import TINY, make_context, make_task
 
 from harness import Budget, HarnessError, UsageError
 from harness.kit.training.batching import EncodedRows
+from harness.protocols import Distiller
 from harness.registry.components import Component, resolve
-from harness.types import DistilledData, Distiller
+from harness.types import DistilledData
 from harness_dilm import harness_register_distillers, stages
 from harness_dilm.distiller import DiLM, VanillaLM
 from harness_dilm.generator.synthesis import SyntheticRows

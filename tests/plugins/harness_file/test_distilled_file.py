@@ -20,7 +20,7 @@ from harness.data.sources import DataLocator, Found
 from harness.errors import MissingDependencyError, UsageError
 from harness.plugins import PluginHost
 from harness.registry.components import resolve
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import DataSource
 from harness_file.distilled_file import DistilledFile
 from toy_paths import TOY_PLUGIN, TOY_SUITE

@@ -15,8 +15,9 @@ from causal_models import llama, make_lm, wrapped
 from harness.context import StageContext
 from harness.errors import HarnessWarning, UsageError
 from harness.kit.language.causal_lm import CausalLM
+from harness.protocols import Predictor, Student
 from harness.testing.text import check_student
-from harness.types import DistilledData, Predictor, Recipe, Student, TaskData
+from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.in_context import InContext
 
 MakeContext = Callable[..., StageContext]

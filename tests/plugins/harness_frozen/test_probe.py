@@ -15,8 +15,10 @@ from sklearn.preprocessing import StandardScaler
 from causal_models import make_lm
 from harness import UsageError, bench
 from harness.context import StageContext
-from harness.storage.store import Store, StoredArrays
-from harness.testing.text import toy_context, toy_task
+from harness.storage.arrays import StoredArrays
+from harness.storage.store import Store
+from harness.testing.text import toy_context
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.linear_head import fit_head
 from harness_frozen.linear_student import FittedLinear

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from causal_models import byte_tokenizer, sentence_piece_tokenizer
 from harness.errors import UsageError
 from harness.kit.language.encoding import InstructionEncoder
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import TaskData
 from harness_frozen.prompts import PromptFormat, PromptTokens
 

@@ -10,7 +10,8 @@ import pytest
 from datasets import Dataset
 
 from harness import UsageError, bench
-from harness.testing.text import check_student, toy_context, toy_task
+from harness.testing.text import check_student, toy_context
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.static_vectors import WORDLLAMA, Static, TokenVectors
 

@@ -19,7 +19,8 @@ from harness.testing.instruction import (
     check_likelihood_evaluator,
     toy_instruction_task,
 )
-from harness.testing.text import toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import toy_task
 from harness.types import LogLikelihoods, Score, TaskData
 from harness_instruct.evaluators import CompletionLikelihood, MultipleChoice
 

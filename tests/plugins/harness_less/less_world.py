@@ -12,8 +12,9 @@ from harness.context import StageContext
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.lora import add_lora
 from harness.kit.training.parameter_layout import ParameterLayout
+from harness.protocols import Student
 from harness.testing.instruction import toy_instruction_task
-from harness.types import Student, TaskData
+from harness.types import TaskData
 from harness_instruct.students.families import Llama
 from harness_less.checkpoints import Checkpoint
 from harness_less.features import GradientSource

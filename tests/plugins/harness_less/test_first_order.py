@@ -17,7 +17,7 @@ from harness.kit.gradients.column_blocks import products
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.language.loss import LanguageModelLoss
 from harness.kit.training.loop import build_optimizer
-from harness.types import Student
+from harness.protocols import Student
 from harness_instruct.students.families import Gpt2, Llama, Opt
 from harness_less.features import Health
 from harness_less.scores import exact_scores

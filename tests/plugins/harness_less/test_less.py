@@ -21,7 +21,8 @@ from harness.kit.selection.row_pool import considered_rows
 from harness.plugins import PluginHost
 from harness.registry.components import DistillerComponent
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import check_distiller, toy_task
+from harness.testing.text import check_distiller
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, TaskData
 from harness_instruct.students.families import Llama
 from harness_less import phases

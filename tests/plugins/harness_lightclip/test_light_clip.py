@@ -16,7 +16,8 @@ from harness.kit.clip.model import ClipModel
 from harness.kit.clip.student import build_clip_student
 from harness.kit.clip.training import encode_batch
 from harness.testing.image_text import toy_image_text_task
-from harness.testing.text import WordCounts, toy_context, toy_task
+from harness.testing.text import toy_context
+from harness.testing.toys import WordCounts, toy_task
 from harness.types import Recipe
 from harness_lightclip.light_clip import LightClip
 from harness_lightclip.objective import LightClipObjective

@@ -11,7 +11,8 @@ import pytest
 from harness.api import BenchResult, bench
 from harness.data.sources import DataLocator
 from harness.errors import ContractError, MissingDependencyError, UsageError
-from harness.plan import Plan, build_plan
+from harness.plan import Plan
+from harness.planning.building import build_plan
 from harness.plugins import PluginHost
 from harness.suite import load_suite, with_settings
 from harness.upkeep.verification import verify

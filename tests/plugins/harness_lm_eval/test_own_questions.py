@@ -16,7 +16,7 @@ from harness.errors import ContractError, UsageError
 from harness.registry.components import Component
 from harness.registry.contracts import check_score
 from harness.testing.instruction import FixedLikelihood
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import Score, Split
 from harness_lm_eval.evaluator import LmEval
 from lm_eval_alone import run_alone, samples_of

@@ -8,7 +8,7 @@ import pytest
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import TaskData
 from harness_relevance.length import Length, text_lengths
 

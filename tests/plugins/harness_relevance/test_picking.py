@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from harness.budget import Budget
 from harness.errors import HarnessError, UsageError
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness_relevance.picking import (
     Places,
     budget_places,

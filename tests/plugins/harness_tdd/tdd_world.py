@@ -13,10 +13,11 @@ from datasets import Dataset
 from harness.budget import Budget
 from harness.context import ArrayCache, NoCache, StageContext
 from harness.kit.text.classifier import TextClassifier
+from harness.protocols import Student
 from harness.registry.components import DistillerComponent
 from harness.registry.contracts import check_distilled
-from harness.testing.text import toy_task
-from harness.types import DistilledData, Student, TaskData
+from harness.testing.toys import toy_task
+from harness.types import DistilledData, TaskData
 from harness_tdd.learning import Learning
 from harness_tdd.options import TddOptions
 from harness_tdd.stages import build_learning

@@ -14,7 +14,7 @@ from tdd_world import BUDGET, Checkpoint, Done, make_context, run, small, small_
 from harness.budget import Budget
 from harness.errors import UsageError
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
 from harness_tdd.stages import learned_way
 from harness_text.students import Bert

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from harness.context import StageContext
 from harness.errors import ContractError
+from harness.protocols import Evaluator, Recomputing
 from harness.records.record import ComponentRecord, PackedArray, TaskRecord
-from harness.types import DataSource, Evaluator, Recomputing, Score, StudentInfo, TaskData
+from harness.types import DataSource, Score, StudentInfo, TaskData
 from harness_text.evaluator import ClassificationEvaluator
 from harness_text.metrics import classification_metrics
 

@@ -17,8 +17,9 @@ from transformers.utils import logging
 
 from harness.context import Arrays, StageContext
 from harness.errors import HarnessError, UsageError
+from harness.protocols import Student
 from harness.registry.components import Component, resolve
-from harness.types import DataSource, DistilledData, Recipe, Student, TaskData
+from harness.types import DataSource, DistilledData, Recipe, TaskData
 from harness_text.origins import TinyBert
 from harness_text.pretrained import load_pretrained
 from harness_text.students import AnyPretrained, Bert, Roberta, target_probabilities

@@ -15,9 +15,9 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip.model import ClipModel
 from harness.plugins import PluginHost
+from harness.protocols import ImageTextModel
 from harness.registry.components import resolve
-from harness.testing.text import toy_task
-from harness.types import ImageTextModel
+from harness.testing.toys import toy_task
 from harness_tinyclip.tiny_clip import TinyClip
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.budget import Budget
 from harness.context import StageContext
+from harness.protocols import Student
 from harness.testing.instruction import toy_instruction_task
-from harness.types import DistilledData, Student, TaskData
+from harness.types import DistilledData, TaskData
 from harness_instruct.students.families import Llama
 from harness_trajectory.trajectory import Trajectory
 from memory_cache import MemoryCache

@@ -8,7 +8,7 @@ import pytest
 from matching_world import Done, run
 
 from harness.errors import UsageError
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness_text.students import Bert
 from memory_cache import MemoryCache
 

@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.kit.language.causal_lm import CausalLM
 from harness.registry.components import DistillerComponent
 from harness.registry.contracts import check_distilled
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_instruct.students.families import Llama
 from harness_text.students import Bert

@@ -11,6 +11,7 @@ from PIL import Image
 
 from harness.api import BenchResult, bench
 from harness.errors import UsageError
+from harness.leaderboard.board import build_board
 from harness.leaderboard.page.payload import payload
 from harness.plugins import PluginHost
 from harness.publishing.records import export_results
@@ -105,7 +106,7 @@ def test_records_hold_together_and_zero_shot_leaves_a_picture(
     copy = tmp_path / "out" / "pictures" / key / "contact-sheet.png"
     assert copy.read_bytes() == path.read_bytes()
     assert "`pictures/KEY/`" in (tmp_path / "out" / "README.md").read_text()
-    runs = payload(result.results.board())["runs"]
+    runs = payload(build_board(result.results))["runs"]
     shown = runs["toy-squares · seeing · zero-shot"]["random @ 6rows"][0]["pictures"]
     assert [picture["name"] for picture in shown] == ["contact sheet"]
     assert shown[0]["source"].startswith("data:image/png;base64,")

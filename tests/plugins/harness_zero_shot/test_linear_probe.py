@@ -17,10 +17,11 @@ from harness.kit.training.logistic_regression import (
     choose_weight_decay,
     fit_logistic,
 )
+from harness.protocols import Evaluator
 from harness.registry.components import Component
 from harness.registry.contracts import check_score
 from harness.testing.text import toy_context
-from harness.types import Evaluator, TaskData
+from harness.types import TaskData
 from harness_zero_shot.linear_probe import LinearProbe
 from numbered_pictures import Told, facts, make_rows, make_task, unit
 

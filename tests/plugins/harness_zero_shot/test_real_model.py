@@ -10,9 +10,10 @@ import pytest
 
 from clip_models import tiny_clip
 from harness.kit.clip.model import ClipModel
+from harness.protocols import Evaluator, ImageTextModel
 from harness.testing.image_text import toy_image_text_task
 from harness.testing.text import toy_context
-from harness.types import Evaluator, ImageTextModel, TaskData
+from harness.types import TaskData
 from harness_zero_shot.linear_probe import LinearProbe
 from harness_zero_shot.retrieval import Retrieval
 from harness_zero_shot.zero_shot import ZeroShot

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ContractError
+from harness.protocols import Evaluator, Recomputing
 from harness.records.record import PackedArray
 from harness.registry.components import Component
 from harness.registry.contracts import check_score
-from harness.testing.text import toy_context, toy_task
-from harness.types import Evaluator, Recomputing, Score
+from harness.testing.text import toy_context
+from harness.testing.toys import toy_task
+from harness.types import Score
 from harness_zero_shot.content_groups import image_groups
 from harness_zero_shot.retrieval import Retrieval
 from numbered_pictures import Told, directions, facts, make_rows, make_task, picture

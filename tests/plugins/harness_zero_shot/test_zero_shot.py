@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
 from harness.errors import ContractError, UsageError
+from harness.protocols import Evaluator, Recomputing
 from harness.records.record import PackedArray
 from harness.registry.components import Component, resolve
 from harness.registry.contracts import check_score
 from harness.testing.text import toy_context
-from harness.types import Evaluator, Recomputing, Score, TaskData
+from harness.types import Score, TaskData
 from harness_zero_shot.class_ranks import class_score, rank_classes
 from harness_zero_shot.class_texts import class_embeddings, texts_of_classes
 from harness_zero_shot.zero_shot import ZeroShot

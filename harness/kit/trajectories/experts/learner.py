@@ -17,9 +17,10 @@ from harness.kit.language.forward import CausalForward
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.language.training import accumulate_completion_gradient, require_labels
 from harness.kit.text.classifier import TextClassifier
+from harness.kit.text.classifier_training import accumulate_gradient
 from harness.kit.text.forward import forward_pass
 from harness.kit.training.batching import EncodedRows
-from harness.kit.training.loop import Accumulate, accumulate_gradient
+from harness.kit.training.loop import Accumulate
 from harness.kit.training.parameter_layout import ParameterLayout
 
 

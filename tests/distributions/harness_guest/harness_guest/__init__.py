@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import DistilledData, hookimpl
-from harness.testing.text import ToyAccuracy, ToyTask, WordCounts
+from harness.testing.toys import ToyAccuracy, ToyTask, WordCounts
 
 HARNESS_API = 1
 

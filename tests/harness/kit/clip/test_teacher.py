@@ -20,7 +20,8 @@ from harness.kit.clip.model import ClipModel
 from harness.kit.clip.teacher import TeacherTraining, teacher_embeddings, trained_teacher
 from harness.kit.clip.training import ClipBatch, ContrastiveObjective, train_clip
 from harness.kit.embedding import embed_rows
-from harness.storage.store import Store, StoredArrays
+from harness.storage.arrays import StoredArrays
+from harness.storage.store import Store
 from harness.testing.image_text import toy_image_text_task
 from harness.types import Recipe, TaskData
 from harness_coreset.geometry.k_means import KMeans

@@ -18,7 +18,7 @@ from harness.kit.language.causal_lm import CausalLM, LabelledTokens
 from harness.kit.language.forward import CausalForward
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.training.batching import EncodedRows
-from harness.types import LanguageModel
+from harness.protocols import LanguageModel
 
 PAIRS = [
     ("Question: what colour is grass? Answer: ", "green"),

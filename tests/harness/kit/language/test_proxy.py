@@ -17,7 +17,7 @@ from harness.kit.language import proxy as causal_proxy
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.proxy import CausalProxy, require_instructions
 from harness.testing.instruction import toy_instruction_task
-from harness.testing.text import WordCounts, toy_task
+from harness.testing.toys import WordCounts, toy_task
 from harness.types import TaskData
 from memory_cache import MemoryCache
 

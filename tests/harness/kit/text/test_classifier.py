@@ -28,7 +28,7 @@ from transformers import (
 
 from harness.errors import ContractError, UsageError
 from harness.kit.text.classifier import TextClassifier
-from harness.types import Predictor
+from harness.protocols import Predictor
 
 Make = Callable[..., TextClassifier]
 SMALL = {

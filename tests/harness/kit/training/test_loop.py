@@ -31,17 +31,11 @@ from transformers import (
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
 from harness.kit.text.classifier import TextClassifier
+from harness.kit.text.classifier_training import accumulate_gradient, train_classifier
 from harness.kit.text.forward import PackedForward, PaddedForward, forward_pass
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.compact_embedding import compactable
-from harness.kit.training.loop import (
-    accumulate_gradient,
-    build_optimizer,
-    check_steps,
-    decay_groups,
-    schedule,
-    train_classifier,
-)
+from harness.kit.training.loop import build_optimizer, check_steps, decay_groups, schedule
 from harness.types import Recipe
 
 Make = Callable[..., TextClassifier]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.drawing import PALETTE
 from harness.errors import UsageError
-from harness.leaderboard.board import Board
-from harness.leaderboard.charts.documents import PALETTE, colours, points
+from harness.leaderboard.board import Board, build_board
+from harness.leaderboard.charts.documents import colours, points
 from harness.leaderboard.charts.plotting import PLOTS, draw, plot
 from harness.records.results import Results
 
@@ -18,7 +19,7 @@ pytest.importorskip("vl_convert")
 
 
 def board_of(*groups: Any) -> Board:
-    return Results(tuple(record for group in groups for record in group)).board()
+    return build_board(Results(tuple(record for group in groups for record in group)))
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_too_little_for_ranks_is_said(board: Board) -> None:
 
 
 def test_a_board_without_complete_rows_has_nothing_to_draw(make_record: Any) -> None:
-    partial = Results((make_record("dilm"),)).board(expected=[(0, 0), (1, 0)])
+    partial = build_board(Results((make_record("dilm"),)), expected=[(0, 0), (1, 0)])
     with pytest.raises(UsageError, match="complete"):
         plot(partial, "scores")
 
@@ -179,7 +180,7 @@ def test_a_method_keeps_its_colour_and_the_baseline_has_none() -> None:
 
 
 def test_incomplete_rows_have_no_point(make_record: Any) -> None:
-    board = Results((*make_record.seeds("random", [0.5, 0.6]), make_record("dilm"))).board()
+    board = build_board(Results((*make_record.seeds("random", [0.5, 0.6]), make_record("dilm"))))
     assert {point["method"] for point in points(board)} == {"random"}
 
 

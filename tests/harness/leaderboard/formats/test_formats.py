@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.leaderboard.board import Board
+from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.formats.check import differences
 from harness.leaderboard.formats.delimited import Csv
 from harness.leaderboard.formats.escaping import markdown, printable, spreadsheet
@@ -34,7 +34,7 @@ HOSTILE = (
 
 
 def board_of(*groups: Any, **options: Any) -> Board:
-    return Results(tuple(record for group in groups for record in group)).board(**options)
+    return build_board(Results(tuple(record for group in groups for record in group)), **options)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def board(make_record: Any) -> Board:
         *make_record.seeds("flat", [0.5] * 3, predictions=np.zeros(200, dtype=np.uint8)),
         *make_record.seeds("full", [0.87, 0.88, 0.875], budget="100%", one_set=True),
     ]
-    return Results(tuple(records)).board()
+    return build_board(Results(tuple(records)))
 
 
 def table_lines(text: str, name: str) -> list[list[str]]:

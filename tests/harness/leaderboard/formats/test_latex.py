@@ -16,7 +16,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.leaderboard.board import Board
+from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.formats.escaping import latex, printable
 from harness.leaderboard.formats.latex import Latex, bold_rows
 from harness.records.record import Cost, Costs
@@ -52,11 +52,11 @@ def results_of(*groups: Any) -> Results:
 
 
 def rendered(results: Results, **options: Any) -> str:
-    return Latex(**options).render(results.board())
+    return Latex(**options).render(build_board(results))
 
 
 def bold_in(results: Results) -> set[str]:
-    (table,) = results.board().tables
+    (table,) = build_board(results).tables
     return set(bold_rows(table.rows))
 
 
@@ -215,7 +215,7 @@ class TestTables:
         assert "distill s" not in rendered(results, cost=False)
 
     def test_columns_of_plugins_are_shown(self, make_record: Any) -> None:
-        board = results_of([make_record("a", 0.7)]).board()
+        board = build_board(results_of([make_record("a", 0.7)]))
         text = Latex().render(board.with_columns([{"kg_CO2": {"a @ 10/class": "5%"}}]))
         assert r"& kg\_CO2 \\" in text
         assert line_of(text, "a @").endswith(r"& 5\% \\")
@@ -308,7 +308,7 @@ class TestCompiling:
             )
             for n in (0, 1) for seed in (0, 1)
         ]  # fmt: skip
-        board = results_of(records).board()
+        board = build_board(results_of(records))
         return board.with_columns([{HOSTILE: {row.label: HOSTILE for row in board.tables[0].rows}}])
 
     def test_hostile_text_compiles_and_runs_nothing(self, hostile: Board, tmp_path: Path) -> None:
@@ -322,6 +322,6 @@ class TestCompiling:
         names = [" ".join(characters[i : i + 20]) for i in range(0, len(characters), 20)]
         records = [make_record(f"{number} {name}", 0.5) for number, name in enumerate(names)]
         records = [replace(record, key=str(number)) for number, record in enumerate(records)]
-        done = compiled(tmp_path, Latex().render(results_of(records).board()))
+        done = compiled(tmp_path, Latex().render(build_board(results_of(records))))
         assert done.returncode == 0, done.stdout[-3000:]
         assert "PAST THE TABLES" in done.stdout

@@ -16,7 +16,7 @@ import pytest
 
 from harness.api import load_results
 from harness.errors import MissingDependencyError
-from harness.leaderboard.board import Board
+from harness.leaderboard.board import Board, build_board
 from harness.leaderboard.page.document import Html
 from harness.leaderboard.page.payload import payload
 from harness.records.curves import Curve
@@ -30,7 +30,7 @@ HOSTILE = (
 
 
 def board_of(*groups: Any, **options: Any) -> Board:
-    return Results(tuple(record for group in groups for record in group)).board(**options)
+    return build_board(Results(tuple(record for group in groups for record in group)), **options)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ class TestBrowser:
         folders = {folder.parent for folder in ROOT.glob("results/*/records")}
         results = load_results(*sorted(folders - {ROOT / "results/dilm-local"}))
         path = tmp_path / "board.html"
-        path.write_text(Html().render(results.board()), encoding="utf-8")
+        path.write_text(Html().render(build_board(results)), encoding="utf-8")
         opened = Visit(browser, path)
         page = opened.page
         page.wait_for_selector("figure svg")

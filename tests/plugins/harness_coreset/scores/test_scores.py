@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.testing.text import toy_task
+from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
 from harness_coreset.coreset import Candidates
 from harness_coreset.groups import train_labels

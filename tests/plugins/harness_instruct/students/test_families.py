@@ -18,9 +18,10 @@ from harness.context import StageContext
 from harness.errors import MissingDependencyError, UsageError
 from harness.kit.language.training import mean_completion_loss
 from harness.kit.weights import PackageFile
+from harness.protocols import Student
 from harness.testing.instruction import check_language_model, toy_instruction_task
-from harness.testing.text import toy_task
-from harness.types import DistilledData, Recipe, Student, TaskData
+from harness.testing.toys import toy_task
+from harness.types import DistilledData, Recipe, TaskData
 from harness_instruct.students.causal_student import CausalStudent
 from harness_instruct.students.families import (
     AnyCausalLM,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from embedded_pairs import pairs
-from harness.kit.clip.contrastive.gathering import gather_rows
 
 from harness.kit.clip.contrastive.features import ClipFeatures
+from harness.kit.clip.contrastive.gathering import gather_rows
 from harness.kit.clip.contrastive.mimicking import weighted_distillation
 from harness.kit.clip.contrastive.pair_losses import siglip_loss
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.api import default_suite
 from harness.errors import UsageError
+from harness.planning.request import Request, default_suite
 from harness.plugins import PluginHost
 
 
@@ -30,7 +30,7 @@ def host() -> PluginHost:
 def test_students_bring_the_quickstart_of_their_modality(
     host: PluginHost, students: Sequence[str], name: str
 ) -> None:
-    assert default_suite(host, students=students).name == name
+    assert default_suite(Request(students=students), host).name == name
 
 
 @pytest.mark.parametrize(
@@ -42,22 +42,22 @@ def test_students_bring_the_quickstart_of_their_modality(
     ],
 )
 def test_so_do_methods(host: PluginHost, distillers: Sequence[str], name: str) -> None:
-    assert default_suite(host, distillers=distillers).name == name
+    assert default_suite(Request(distillers=distillers), host).name == name
 
 
 def test_an_evaluator_alone_is_enough(host: PluginHost) -> None:
-    assert default_suite(host, evaluators=["retrieval"]).name == "quickstart-clip"
+    assert default_suite(Request(evaluators=["retrieval"]), host).name == "quickstart-clip"
 
 
 def test_parts_that_have_nothing_in_common_leave_the_first_quickstart_to_refuse_them(
     host: PluginHost,
 ) -> None:
-    assert default_suite(host, students=["clip", "llama"]).name == "quickstart"
+    assert default_suite(Request(students=["clip", "llama"]), host).name == "quickstart"
 
 
 def test_an_unknown_name_is_an_error_here_already(host: PluginHost) -> None:
     with pytest.raises(UsageError, match="unknown student 'berd'"):
-        default_suite(host, students=["berd"])
+        default_suite(Request(students=["berd"]), host)
 
 
 def test_every_modality_has_one_default(host: PluginHost) -> None:
