@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from harness.context import Progress
+from harness.context import Progress, SilentProgress
 from harness.data.sources import DataLocator
 from harness.errors import HarnessError, MissingDependencyError, UsageError, did_you_mean
 from harness.machine.device import resolve_device, set_threads
-from harness.machine.progress import SilentProgress
 from harness.plan import Plan
 from harness.planning.building import build_plan
 from harness.planning.request import Request
 from harness.plugins import PluginHost
 from harness.records.results import Results, load_records
 from harness.registry.components import resolve
+from harness.running.backlog import Outcome, Rerun, RunOptions
 from harness.running.job import Executor, Job
-from harness.running.runner import Outcome, Rerun, Runner, RunOptions
+from harness.running.runner import Runner
 from harness.storage.artifacts import Distilled, Fitted
 from harness.storage.store import Store
 from harness.suite import Suite
@@ -128,7 +128,7 @@ def bench(
         output: the results folder; `runs/SUITE` when not given.
         plugins: further plugin modules, or paths of one-file plugins.
         executor, jobs: how stages are carried out, and by how many workers.
-        rerun: which cells to compute; see `harness.running.runner.RunOptions`.
+        rerun: which cells to compute; see `harness.running.backlog.RunOptions`.
         device, threads: `auto` takes the accelerator if there is one; 0 is torch's own choice.
         report: is told of everything that goes wrong without stopping the work.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from harness.machine.progress import SilentProgress
 from harness.randomness import derive_seed
 from harness.records.curves import Curve
 from harness.records.pictures import check_picture
@@ -16,7 +15,6 @@ from harness.records.pictures import check_picture
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
 
 T = TypeVar("T")
 Arrays = Mapping[str, "np.ndarray"]
@@ -30,6 +28,19 @@ class Progress(Protocol):
 
     def stage(self, description: str) -> AbstractContextManager[None]:
         """Names what runs inside the block."""
+
+
+class SilentProgress:
+    """Shows nothing: the default of the Python API."""
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        del description, total
+        yield from items
+
+    @contextmanager
+    def stage(self, description: str) -> Iterator[None]:
+        del description
+        yield
 
 
 class ArrayCache(Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from harness.budget import Budget
+from harness.records.record import TaskRecord as TaskRecord
 from harness.types import DistilledData, LogLikelihoods, Recipe, Score, Split, StudentInfo, TaskData
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from harness.context import StageContext
     from harness.data.sources import DataLocator
-    from harness.records.record import TaskRecord
 
 
 @runtime_checkable

@@ -18,7 +18,8 @@ from harness.plan import Plan
 from harness.planning.building import build_plan
 from harness.planning.request import Request
 from harness.plugins import PluginHost
-from harness.running.runner import Runner, RunOptions
+from harness.running.backlog import RunOptions
+from harness.running.runner import Runner
 from harness.storage.store import Store
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.context import Progress
+from harness.context import Progress, SilentProgress
 from harness.errors import HarnessError, MissingDependencyError
 from harness.machine.device import resolve_device
-from harness.machine.progress import SilentProgress
 from harness.machine.provenance import PACKAGES
 from harness.plugins import PluginHost
 from harness.registry.components import resolve

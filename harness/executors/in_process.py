@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.context import Progress
-from harness.machine.device import set_threads
-from harness.plan import Plan
-from harness.running.job import Job
-from harness.running.runner import Outcome, Runner
-from harness.storage.store import Store
+from harness.executors import Job, Outcome, Plan, Progress, run_here
 
 
 @dataclass(frozen=True)
@@ -20,5 +15,4 @@ class InProcess:
     def run(
         self, plan: Plan, job: Job, progress: Progress, report: Callable[[str], None]
     ) -> Outcome:
-        set_threads(job.threads)
-        return Runner(plan, Store(job.output), job.options, progress, report).run()
+        return run_here(plan, job, progress, report)

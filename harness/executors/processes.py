@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from harness.context import Progress
-from harness.errors import INTERRUPTED, HarnessError, UsageError
-from harness.plan import Cell, Plan
-from harness.records.failure import Failure
-from harness.records.results import load_records
-from harness.running.job import Job, work_on
-from harness.running.recording import make_failure
-from harness.running.runner import Outcome
-from harness.storage.store import Store
+from harness.errors import INTERRUPTED, HarnessError
+from harness.executors import Backlog, Job, Outcome, Plan, Progress, work_on
 
 _POLL_SECONDS = 0.5
 
@@ -30,25 +23,11 @@ class Processes:
     def run(
         self, plan: Plan, job: Job, progress: Progress, report: Callable[[str], None]
     ) -> Outcome:
-        """Starts the workers and follows the records they write.
-
-        Raises:
-            UsageError: every cell is to be computed anew, which workers cannot divide.
-        """
-        if job.options.rerun == "always":
-            raise UsageError(
-                "--rerun always needs the in-process executor: workers share cells by what"
-                " is missing",
-                hint="Use another --output, or --executor in-process.",
-            )
-        store = Store(job.output)
-        store.prepare()
-        due = [c for c in plan.cells if _is_due(c, store, job)]
-        if job.options.rerun == "never":
-            return Outcome(reused=len(plan.cells) - len(plan.missing(store)))
-        workers = _start_workers(job)
+        """Starts the workers and follows the records they write; see `Backlog` for errors."""
+        backlog = job.backlog(plan)
+        workers = _start_workers(job) if backlog.due else []
         try:
-            _follow(workers, due, store, progress, fail_fast=job.options.fail_fast)
+            _follow(workers, backlog, progress, fail_fast=job.options.fail_fast)
         except BaseException:
             for worker in workers:
                 worker.terminate()
@@ -56,13 +35,7 @@ class Processes:
         for worker in workers:
             if worker.exitcode:
                 report(f"worker {worker.name} ended with code {worker.exitcode}")
-        return _outcome(plan, due, store)
-
-
-def _is_due(cell: Cell, store: Store, job: Job) -> bool:
-    if job.options.rerun == "failed":
-        return store.has_failure(cell.key)
-    return not store.has_record(cell.key)
+        return backlog.outcome()
 
 
 def _start_workers(job: Job) -> list[BaseProcess]:
@@ -92,22 +65,17 @@ def _worker(job: Job) -> None:
 
 
 def _follow(
-    workers: list[BaseProcess],
-    due: list[Cell],
-    store: Store,
-    progress: Progress,
-    *,
-    fail_fast: bool,
+    workers: list[BaseProcess], backlog: Backlog, progress: Progress, *, fail_fast: bool
 ) -> None:
     """Advances the bar as cells end, until every worker has, or with `fail_fast` one failed."""
-    open_cells = {cell.key for cell in due}
-    ticks = iter(progress.track(range(len(due)), "cells", len(due)))
+    shown = 0
+    ticks = iter(progress.track(range(len(backlog.due)), "cells", len(backlog.due)))
     while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
         wait(alive, timeout=_POLL_SECONDS)
-        ended = {key for key in open_cells if store.record_path(key).exists()}
-        open_cells -= ended
-        for _ in ended:
+        ended = len(backlog.ended())
+        for _ in range(ended - shown):
             next(ticks, None)
+        shown = ended
         if fail_fast and any(worker.exitcode for worker in workers):
             for worker in workers:
                 worker.terminate()
@@ -115,25 +83,3 @@ def _follow(
         worker.join()
     for _ in ticks:
         continue
-
-
-def _outcome(plan: Plan, due: list[Cell], store: Store) -> Outcome:
-    computed = [cell for cell in due if store.has_record(cell.key)]
-    failed = {
-        failure.key: failure for failure in load_records(store.root, missing_ok=True).failures
-    }
-    lost = [cell for cell in due if not store.has_record(cell.key)]
-    return Outcome(
-        computed=len(computed),
-        reused=len(plan.cells) - len(due),
-        failures=[failed.get(cell.key) or _lost(cell) for cell in lost],
-    )
-
-
-def _lost(cell: Cell) -> Failure:
-    return make_failure(
-        cell,
-        stage="unknown",
-        error="WorkerDied",
-        message="its worker died before the cell ended; run the same command to go on",
-    )

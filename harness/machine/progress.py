@@ -7,23 +7,12 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from harness.context import SilentProgress
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
-
-
-class SilentProgress:
-    """Shows nothing: the default of the Python API."""
-
-    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-        del description, total
-        yield from items
-
-    @contextmanager
-    def stage(self, description: str) -> Iterator[None]:
-        del description
-        yield
 
 
 class LineProgress(SilentProgress):

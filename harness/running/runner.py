@@ -5,46 +5,22 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
-from harness.context import Progress
+from harness.context import Progress, SilentProgress
 from harness.errors import ComputedElsewhere, HarnessError, StoreError
-from harness.machine.progress import SilentProgress
 from harness.plan import Cell, Plan, StageEvent, StageKind
 from harness.records.failure import Failure
 from harness.records.record import Record
+from harness.running.backlog import Outcome, RunOptions, due_cells
 from harness.running.recording import make_failure
 from harness.running.stages import Stages
 from harness.storage.artifacts import Distilled, Fitted
 from harness.storage.store import Store
 
-Rerun = Literal["missing", "failed", "always", "never"]
 _Result = TypeVar("_Result", Distilled, Fitted, Record)
 _WAIT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run, none of which changes a result.
-
-    rerun: `missing` computes cells without a record (failed ones are tried again), `failed`
-    only those that failed, `always` every cell anew, `never` none.
-    """
-
-    rerun: Rerun = "missing"
-    fail_fast: bool = False
-    device: str = "cpu"
-
-
-@dataclass
-class Outcome:
-    """What a run did: counts of cells, and the failures in order."""
-
-    computed: int = 0
-    reused: int = 0
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
 
 
 class _StageError(Exception):
@@ -86,8 +62,8 @@ class Runner:
             HarnessError: with `fail_fast`, the first failure.
         """
         self._store.prepare()
-        outcome = Outcome()
-        waiting = deque(self._due(outcome))
+        due, outcome = due_cells(self._plan, self._store, self._options.rerun)
+        waiting = deque(due)
         ticks = iter(self._progress.track(range(len(waiting)), "cells", len(waiting)))
         self._stages = replace(self._stages, patient=False)
         while waiting:
@@ -129,24 +105,6 @@ class Runner:
                 return self._fitted(cell, distilled, anew=False)
         except _StageError as failed:
             raise failed.error from None
-
-    def _due(self, outcome: Outcome) -> list[Cell]:
-        due = []
-        for cell in self._plan.cells:
-            recorded = self._store.has_record(cell.key)
-            wanted = {
-                "missing": not recorded,
-                "failed": self._store.has_failure(cell.key),
-                "always": True,
-                "never": False,
-            }[self._options.rerun]
-            if wanted:
-                due.append(cell)
-            elif recorded:
-                outcome.reused += 1
-            else:
-                outcome.skipped += 1
-        return due
 
     def _attempt(self, cell: Cell, outcome: Outcome) -> bool:
         """Runs one cell; False when another process is at what it needs."""

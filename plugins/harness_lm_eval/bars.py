@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from harness.machine.progress import SilentProgress
+from harness.context import SilentProgress
 
 Track = Callable[..., Iterator[Any]]
 """`StageContext.track`."""

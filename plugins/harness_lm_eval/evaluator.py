@@ -21,7 +21,7 @@ from harness.types import Score, Split, TaskData
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.records.record import TaskRecord
+    from harness.protocols import TaskRecord
     from harness_lm_eval.named_tasks import TaskDict
 
 _PACKAGES = ("lm_eval", "accelerate")

@@ -15,7 +15,7 @@ from harness_text.metrics import classification_metrics
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.records.record import TaskRecord
+    from harness.protocols import TaskRecord
 
 _ITEMS = ("score", "prediction", "target")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from harness.context import StageContext
     from harness.kit.training.logistic_regression import LinearClassifier
-    from harness.records.record import TaskRecord
+    from harness.protocols import TaskRecord
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from harness_zero_shot.retrieval_ranks import best_positive_ranks
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.records.record import TaskRecord
+    from harness.protocols import TaskRecord
 
 CUTOFFS = (1, 5, 10)
 _ITEMS = ("score", "image", "caption", "image_rank", "caption_rank")

@@ -18,7 +18,7 @@ from harness_zero_shot.embeddings import image_embeddings, require_same_width, t
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.records.record import TaskRecord
+    from harness.protocols import TaskRecord
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def test_it_is_listed_and_the_broken_one_is_reported(guest_python: Path, tmp_pat
     assert listed.returncode == 0, listed.stderr
     rows: list[dict[str, Any]] = json.loads(listed.stdout)
     guest = {row["name"] for row in rows if row["distribution"] == "harness-guest 0.3"}
-    assert guest == {"longest", "word-counts", "plain-accuracy", "adjectives"}
+    assert guest == {"longest", "word-counts", "plain-accuracy", "adjectives", "pipes"}
     assert "never" not in {row["name"] for row in rows}
     assert "plugin 'broken-import' (harness-broken) was refused: ModuleNotFoundError" in (
         listed.stderr
@@ -63,13 +63,27 @@ def test_it_is_listed_and_the_broken_one_is_reported(guest_python: Path, tmp_pat
     assert "pip uninstall harness-broken" in listed.stderr
 
 
+BENCH = (
+    "bench", "--task", "adjectives", "--distiller", "longest", "--student", "word-counts",
+    "--evaluator", "plain-accuracy", "--budget", "3/class", "--json", "--device", "cpu",
+    "--set", "recipe.steps=3",
+)  # fmt: skip
+
+
 def test_it_stands_on_a_board(guest_python: Path, tmp_path: Path) -> None:
-    done = run(
-        guest_python, "bench", "--task", "adjectives", "--distiller", "longest", "--student",
-        "word-counts", "--evaluator", "plain-accuracy", "--budget", "3/class", "--json",
-        "--device", "cpu", "--set", "recipe.steps=3", cwd=tmp_path,
-    )  # fmt: skip
+    done = run(guest_python, *BENCH, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
     for name in ("longest", "random", "full"):
         assert name in done.stdout
+
+
+def test_its_executor_needs_nothing_but_the_public_surface(
+    guest_python: Path, tmp_path: Path
+) -> None:
+    done = run(guest_python, *BENCH, "--executor", "pipes", "--jobs", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "9 computed, 0 found, 0 failed" in done.stderr
+    again = run(guest_python, *BENCH, "--executor", "pipes", "--rerun", "always", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "needs the in-process executor" in again.stderr

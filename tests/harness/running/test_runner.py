@@ -26,8 +26,9 @@ from harness.plugins import PluginSource
 from harness.randomness import derive_seed, seeded
 from harness.records.curves import POINTS
 from harness.records.results import Results
+from harness.running.backlog import RunOptions
 from harness.running.recording import SAMPLE_CHARACTERS, SAMPLES, samples_of
-from harness.running.runner import Runner, RunOptions
+from harness.running.runner import Runner
 from harness.storage.arrays import StoredArrays
 from harness.storage.store import Store
 from harness.suite import load_suite

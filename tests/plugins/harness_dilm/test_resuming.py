@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from harness import Budget
 from harness.api import BenchResult, bench
-from harness.context import StageContext
+from harness.context import SilentProgress, StageContext
 from harness.kit.files.checkpoint import Checkpoint
-from harness.machine.progress import SilentProgress
 from harness.records.results import Results
 from harness.types import DistilledData
 from harness_dilm.distiller import DiLM

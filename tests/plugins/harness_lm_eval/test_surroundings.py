@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from causal_models import byte_tokenizer, make_lm
-from harness.machine.progress import SilentProgress
+from harness.context import SilentProgress
 from harness.testing.instruction import toy_instruction_task
 from harness.testing.text import toy_context
 from harness_lm_eval.evaluator import LmEval

@@ -1,11 +1,15 @@
-"""A third party's plugin: one distiller, one student, one evaluator, one task."""
+"""A third party's plugin: a distiller, a student, an evaluator, a task and an executor."""
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from harness import DistilledData, hookimpl
+from harness.executors import Job, Outcome, Plan
 from harness.testing.toys import ToyAccuracy, ToyTask, WordCounts
 
 HARNESS_API = 1
@@ -27,6 +31,30 @@ class Longest:
         return DistilledData.select(task, picked)
 
 
+WORKER = """
+import pickle, sys
+from harness.executors import work_on
+work_on(pickle.load(sys.stdin.buffer), print)
+"""
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """Workers that are given the job on their standard input."""
+
+    def run(self, plan: Plan, job: Job, progress: Any, report: Any) -> Outcome:
+        backlog = job.backlog(plan)
+        command = [sys.executable, "-c", WORKER]
+        workers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(job.jobs)]
+        for worker in workers:
+            assert worker.stdin is not None
+            with worker.stdin as pipe:
+                pickle.dump(job, pipe)
+        for worker in workers:
+            worker.wait()
+        return backlog.outcome()
+
+
 @hookimpl
 def harness_register_distillers(register: Any) -> None:
     register("longest", Longest, summary="longest texts", produces="selection", deterministic=True)
@@ -45,3 +73,8 @@ def harness_register_evaluators(register: Any) -> None:
 @hookimpl
 def harness_register_tasks(register: Any) -> None:
     register("adjectives", ToyTask, summary="two classes of adjectives")
+
+
+@hookimpl
+def harness_register_executors(register: Any) -> None:
+    register("pipes", Pipes, summary="workers that are told what to do through a pipe")
