@@ -16,10 +16,10 @@ from harness_trajectory.options import TrajectoryOptions
 class Trajectory(TrajectoryOptions):
     """Texts on which a few training steps move a model as the full data does.
 
-    A reconstruction: that prompts are learned as embeddings by matching training trajectories,
-    kept robust by a regulariser and replaced by nearest tokens is all that is public of Yao et
-    al. 2025 (arXiv 2504.09818). The matching is MTT's (Cazenavette et al. 2022, arXiv 2203.11932);
-    every other choice is an option here, its default ours.
+    A reconstruction: of Yao et al. 2025 (arXiv 2504.09818) we had the abstract, which says that
+    prompts are learned as embeddings by matching training trajectories, kept robust by a
+    regulariser and replaced by nearest tokens. The matching is MTT's (Cazenavette et al. 2022,
+    arXiv 2203.11932); every other choice is an option here, its default ours.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("instruction", "text-classification")

@@ -5,7 +5,8 @@ numbers (such as LESS's choice). A row keeps its response, its start token, its 
 padding; only the prompt's own tokens are learned. `random_tokens` replaces those by allowed
 tokens drawn at random. `harness.kit.trajectories.pseudo_rows.PseudoRows` takes rows and marks.
 
-A reconstruction: arXiv 2504.09818 does not say, in what is public, how its prompts begin.
+A reconstruction: the abstract of arXiv 2504.09818, all of it that we had, does not say how its
+prompts begin.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ distance or by the cosine, `TokenPrompts` holds ids with the tokenizer that they
 and embeddings into a folder. Only text goes to another model: ids of one vocabulary mean nothing
 in another.
 
-That optimised vectors are replaced by nearest tokens is known from the abstract of Yao et al.,
-"Transferable text data distillation by trajectory matching", arXiv 2504.09818; metric, allowed
-tokens and reports here are a reconstruction.
+That optimised vectors are replaced by nearest tokens is in the abstract of Yao et al.,
+"Transferable text data distillation by trajectory matching", arXiv 2504.09818, which is what we
+had of the paper; metric, allowed tokens and reports here are a reconstruction.
 """
 
 from harness.kit.trajectories.token_projection.allowed import (
