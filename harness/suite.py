@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.budget import Budget
 from harness.errors import UsageError, did_you_mean
-from harness.options import convert
+from harness.options import Positive, convert, declared_types, require_fields, typed_options
 from harness.registry.components import Kind
 from harness.registry.specs import Spec
 from harness.types import Recipe
@@ -51,7 +51,7 @@ class Suite:
     distill_seeds: tuple[int, ...] = (0, 1, 2)
     fit_seeds: tuple[int, ...] = (0,)
     recipe: Recipe = field(default_factory=Recipe)
-    learning_rates: tuple[float, ...] = (1e-4,)
+    learning_rates: tuple[Positive, ...] = (1e-4,)
     full_steps: int = 0
     settings: Settings = field(default_factory=dict)
     defaults: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,7 +65,8 @@ class Suite:
         for budget in self.budgets:
             if Budget.parse(budget).is_nothing:
                 raise UsageError(f"budget '{budget}' must be positive")
-        _check_recipe(self.recipe, self.learning_rates)
+        require_fields(self.recipe, where="recipe")
+        _learning_rates(self.learning_rates)
 
     def chosen_distillers(self) -> tuple[str, ...]:
         """The distillers to run: the references come first, each once."""
@@ -155,7 +156,7 @@ def _from_document(document: Mapping[str, Any], *, default_name: str) -> Suite:
     values: dict[str, Any] = {"name": default_name, "version": 1, "summary": ""}
     for name in simple:
         if name in document:
-            values[name] = _typed(Suite, name, document[name])
+            values[name] = convert(document[name], declared_types(Suite)[name], where=name)
     values |= _recipe_changes(Recipe(), document.get("recipe", {}))
     values |= _seed_changes(document.get("seeds", {}))
     options = {kind: document[kind] for kind in CONFIGURABLE if kind in document}
@@ -173,12 +174,11 @@ def _recipe_changes(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_unknown(table, [*known, "full_steps"], where="recipe")
     changes: dict[str, Any] = {}
     fields = {k: v for k, v in table.items() if k not in {"learning_rate", "full_steps"}}
-    typed = {name: _typed(Recipe, name, value) for name, value in fields.items()}
-    changes["recipe"] = replace(recipe, **typed)
+    changes["recipe"] = replace(recipe, **typed_options(Recipe, fields, where="recipe"))
     if "learning_rate" in table:
         rates = table["learning_rate"]
         grid = rates if isinstance(rates, list | str) else [rates]
-        changes["learning_rates"] = convert(grid, tuple[float, ...], where="recipe.learning_rate")
+        changes["learning_rates"] = _learning_rates(grid)
     if "full_steps" in table:
         changes["full_steps"] = convert(table["full_steps"], int, where="recipe.full_steps")
     return changes
@@ -210,10 +210,8 @@ def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], *, where: st
             raise UsageError(f"{where} has no key '{key}'", hint=did_you_mean(key, known))
 
 
-def _typed(owner: type, name: str, value: Any) -> Any:
-    import typing
-
-    return convert(value, typing.get_type_hints(owner)[name], where=name)
+def _learning_rates(grid: Any) -> tuple[float, ...]:
+    return convert(grid, declared_types(Suite)["learning_rates"], where="recipe.learning_rate")
 
 
 def _require_distinct(what: str, values: Sequence[Any]) -> None:
@@ -221,20 +219,3 @@ def _require_distinct(what: str, values: Sequence[Any]) -> None:
         raise UsageError(f"{what} is empty")
     if len(set(values)) != len(values):
         raise UsageError(f"{what} repeats a value: {list(values)}")
-
-
-def _check_recipe(recipe: Recipe, learning_rates: Sequence[float]) -> None:
-    positive = {
-        "steps": recipe.steps,
-        "batch_size": recipe.batch_size,
-        "max_length": recipe.max_length,
-        "evaluations": recipe.evaluations,
-        "learning_rate": min(learning_rates),
-    }
-    for name, value in positive.items():
-        if value <= 0:
-            raise UsageError(f"recipe.{name} must be positive, got {value}")
-    if not 0 <= recipe.warmup <= 1:
-        raise UsageError(f"recipe.warmup is a share in [0, 1], got {recipe.warmup}")
-    if min(recipe.weight_decay, recipe.clip_norm) < 0:
-        raise UsageError("recipe.weight_decay and recipe.clip_norm cannot be negative")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.budget import Budget
 from harness.errors import ContractError
+from harness.options import Count, NonNegative, Share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,17 +167,17 @@ class Recipe:
     checkpoint: `last`, or the best of `evaluations` checks on validation.
     """
 
-    steps: int = 100
-    batch_size: int = 64
+    steps: Count = 100
+    batch_size: Count = 64
     learning_rate: float = 1e-4
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
-    warmup: float = 0.5
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    max_length: int = 128
+    warmup: Share = 0.5
+    weight_decay: NonNegative = 0.01
+    clip_norm: NonNegative = 1.0
+    max_length: Count = 128
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint: Literal["last", "validation"] = "last"
-    evaluations: int = 5
+    evaluations: Count = 5
 
 
 @dataclass(frozen=True)

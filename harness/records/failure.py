@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from harness.errors import StoreError
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from harness.options import adapter
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,9 @@ class Failure:
             StoreError: it is cut off or not a failure.
         """
         try:
-            return _failure_adapter().validate_json(text)
+            return adapter(Failure).validate_json(text)
         except ValueError as error:
             raise StoreError(
                 f"{where} is not a complete failure report ({error})",
                 hint="Delete the file and run the same command again.",
             ) from error
-
-
-@lru_cache(maxsize=1)
-def _failure_adapter() -> TypeAdapter[Failure]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Failure)

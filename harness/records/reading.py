@@ -8,14 +8,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from harness.budget import Budget
 from harness.errors import StoreError, UsageError
+from harness.options import adapter
 from harness.records.record import SCHEMA, PackedArray, Record
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 _SCHEMA_LINE = b'\n "schema": '
 """How a stored record says its schema, which no default may stand in for."""
@@ -62,7 +59,7 @@ def _parse(text: bytes, where: str) -> Record:
     that way refuses, is read step by step, which accepts it or says what is wrong."""
     if _SCHEMA_LINE in text:
         try:
-            record = _adapter().validate_json(text)
+            record = adapter(Record).validate_json(text)
         except ValueError:
             pass
         else:
@@ -94,10 +91,3 @@ def _damage(packed: PackedArray) -> str:
     except (StoreError, ValueError, zlib.error) as error:
         return str(error) or type(error).__name__
     return ""
-
-
-@lru_cache(maxsize=1)
-def _adapter() -> TypeAdapter[Record]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Record)

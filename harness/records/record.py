@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import StoreError
+from harness.options import adapter
 from harness.records.curves import Curve
 
 if TYPE_CHECKING:
     import numpy as np
-    from pydantic import TypeAdapter
 
 SCHEMA = 1
 _PACKED_TYPES = {"bool", "uint8", "uint16", "int32", "float32", "float64"}
@@ -211,7 +211,7 @@ class Record:
         """The document as stored: sorted keys, no NaN, a newline at the end."""
         import json
 
-        plain = _adapter().dump_python(self, mode="json")
+        plain = adapter(Record).dump_python(self, mode="json")
         return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod
@@ -233,7 +233,7 @@ class Record:
                     f"{where} has record schema {schema}, this version reads up to {SCHEMA}",
                     hint="Upgrade distill-harness, or take the record out of the folder.",
                 )
-            return _adapter().validate_python(plain, strict=False)
+            return adapter(Record).validate_python(plain, strict=False)
         except (ValueError, KeyError, ValidationError) as error:
             reason = (
                 f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
@@ -244,15 +244,3 @@ class Record:
                 f"{where} is not a complete record ({reason})",
                 hint="Delete the file and run the same command again to compute it anew.",
             ) from error
-
-
-def _adapter() -> TypeAdapter[Record]:
-    from pydantic import TypeAdapter
-
-    global _ADAPTER
-    if _ADAPTER is None:
-        _ADAPTER = TypeAdapter(Record)
-    return _ADAPTER
-
-
-_ADAPTER: TypeAdapter[Record] | None = None

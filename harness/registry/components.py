@@ -20,13 +20,7 @@ from harness.errors import (
     did_you_mean,
     unknown_name,
 )
-from harness.options import (
-    convert,
-    declared_type,
-    has_options,
-    options_of,
-    typed_options,
-)
+from harness.options import has_options, options_of, typed_options
 
 Produces = Literal["selection", "synthesis", "arrays", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
@@ -118,7 +112,7 @@ class Choice:
     def instance(self) -> Any:
         """The component itself, built from its options at first use."""
         target = self.component.load()
-        return target(**typed_options(target, self.options)) if self.options else target()
+        return target(**typed_options(target, self.options, where=self.component.name))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -144,7 +138,7 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
     """Fills in defaults, converts and checks option values.
 
     Raises:
-        UsageError: an unknown option, or a value of the wrong type.
+        UsageError: an unknown option, or a value of the wrong type or out of its bounds.
     """
     target = component.load()
     known = {f.name: f for f in dataclasses.fields(target)} if has_options(target) else {}
@@ -162,11 +156,7 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
                 f"{component.kind} '{component.name}' has no option '{name}'",
                 hint=did_you_mean(name, known),
             )
-    values = {
-        name: convert(options[name], declared_type(target, name), where=f"{component.name}.{name}")
-        for name in options
-    }
-    built = _construct(component, target, values)
+    built = _construct(component, target, typed_options(target, options, where=component.name))
     resolved = options_of(built) if known else {}
     shown = str(resolved[component.argument]) if component.argument else ""
     return Choice(component, shown, resolved)
