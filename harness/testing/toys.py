@@ -1,4 +1,7 @@
-"""A toy task, a toy student and a toy evaluator that need no data, weights or torch."""
+"""A toy task, a toy student and a toy evaluator that need no data, weights or torch.
+
+This module is a plugin, too: with `--plugin harness.testing.toys` each of them is called `toy`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.context import StageContext
 from harness.errors import ContractError
+from harness.hookspecs import Register, hookimpl
 from harness.testing.conformance import toy_context as toy_context
 from harness.types import DataSource, DistilledData, Recipe, Score, Split, StudentInfo, TaskData
 
@@ -167,6 +171,21 @@ class ConstantPredictor:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@hookimpl
+def harness_register_tasks(register: Register) -> None:
+    register("toy", ToyTask, summary="short texts that differ in their adjectives", version="1")
+
+
+@hookimpl
+def harness_register_students(register: Register) -> None:
+    register("toy", WordCounts, summary="naive Bayes on word counts", version="1")
+
+
+@hookimpl
+def harness_register_evaluators(register: Register) -> None:
+    register("toy", ToyAccuracy, summary="share of rows put into their class", version="1")
 
 
 def _toy_rows(classes: int, rows: int, seed: int) -> Dataset:
