@@ -35,8 +35,6 @@ def compare(
 
     - commits that its records were made with, as `1a2b3c4`
 
-    - git revisions of the results folder, as `HEAD~3`, read without touching the working tree
-
     Runs are paired by their seeds; only those that both sides have count.
     """
     from harness.comparison.comparing import compare as found

@@ -48,9 +48,8 @@ def compare(
     """Compares A and B: what changed, whether it is real, and on which items they disagree.
 
     Args:
-        first, second: two results folders; or two methods (`herding`, `herding@20/class`), two
-            commits of the records, or two git revisions of one results folder, taken as the
-            first of these that both are.
+        first, second: two results folders; or two methods (`herding`, `herding@20/class`) or two
+            commits of the records, taken as the first of these that both are.
         folder: the results folder, where A and B are not folders; `runs/quickstart` when
             not given.
         allow_mixed: compare different protocols and versions too, and say so.

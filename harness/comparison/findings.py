@@ -8,7 +8,7 @@ from typing import Any, Literal
 from harness.leaderboard.stats import Interval, MeanEstimate, PairedDifference
 from harness.leaderboard.table import SeedPair
 
-Kind = Literal["folders", "methods", "commits", "revisions"]
+Kind = Literal["folders", "methods", "commits"]
 Verdict = Literal["A is better", "B is better", "no evidence of a difference"]
 
 

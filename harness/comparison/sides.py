@@ -1,4 +1,4 @@
-"""Which records A and B mean: two folders, or methods, commits or revisions of one folder."""
+"""Which records A and B mean: two folders, or methods or commits of one folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from harness.comparison.matching import (
     match_runs,
     method_names,
 )
-from harness.comparison.revisions import commit_of, results_at
 from harness.errors import UsageError, did_you_mean
 from harness.records.results import Problem, Results, load_records
 
@@ -35,7 +34,7 @@ class Sides:
 
 def find_sides(first: str, second: str, folder: Path | None) -> Sides:
     """A and B as the first of these that both are: existing folders; methods of the folder;
-    commits that its records name; git revisions of the folder.
+    commits that its records name.
 
     Raises:
         UsageError: they are none of these, mean the same, or have nothing in common.
@@ -81,12 +80,6 @@ def _within(first: str, second: str, folder: Path) -> Sides:
         if a.records == b.records:
             raise UsageError(f"'{first}' and '{second}' are the same commit")
         return _two_results("commits", str(folder), (first, a), (second, b))
-    revisions = [commit_of(name, folder) for name in (first, second)]
-    if revisions[0] is not None and revisions[1] is not None:
-        if revisions[0] == revisions[1]:
-            raise UsageError(f"'{first}' and '{second}' are the same commit, {revisions[0][:12]}")
-        a, b = (results_at(revision, folder) for revision in revisions if revision)
-        return _two_results("revisions", str(folder), (first, a), (second, b))
     _refuse_failed(first, second, results, methods)
     raise _unrecognised(first, second, folder, methods, commits)
 
@@ -139,15 +132,13 @@ def _unrecognised(
 ) -> UsageError:
     """Names whichever of the two is known to nobody, with what comes close to it."""
     for name in (first, second):
-        if is_method(name, methods) or _commits(name, commits) or commit_of(name, folder):
+        if is_method(name, methods) or _commits(name, commits):
             continue
         hint = did_you_mean(name.rpartition("@")[0] or name, methods)
         if commits:
             hint = f"{hint} Commits of its records: {', '.join(sorted(commits))}."
-        return UsageError(
-            f"'{name}' is no folder, and no method, commit or revision of {folder}", hint=hint
-        )
+        return UsageError(f"'{name}' is no folder, and no method or commit of {folder}", hint=hint)
     return UsageError(
         f"'{first}' and '{second}' are two different things in {folder}",
-        hint="Compare two methods, two commits or two revisions; a folder with a folder.",
+        hint="Compare two methods or two commits; a folder with a folder.",
     )

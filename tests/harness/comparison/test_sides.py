@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,58 +209,6 @@ class TestCommits:
             compare("1a2b", "1a2b3", folder=folder)
         with pytest.raises(UsageError, match="the same commit"):
             compare("1a2b3", "1a2b3c", folder=folder)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    done = subprocess.run(
-        ["git", "-C", str(folder), *identity, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
-class TestRevisions:
-    @pytest.fixture
-    def checkout(self, tmp_path: Path, write: Any, draw: Any) -> Path:
-        """A checkout whose first commit has no results, and whose next two have others."""
-        git(tmp_path, "init", "-q", "-b", "main")
-        git(tmp_path, "commit", "-q", "--allow-empty", "-m", "nothing")
-        for number, chance in enumerate((0.6, 0.7)):
-            write("results/x", [replace(r, suite=f"s{number}") for r in draw("a", chance)])
-            git(tmp_path, "add", ".")
-            git(tmp_path, "commit", "-q", "-m", f"{chance}")
-        return tmp_path / "results/x"
-
-    def test_records_are_those_that_each_revision_had(self, checkout: Path, draw: Any) -> None:
-        (checkout / "records/unfinished.json").write_text("not committed")
-        before = git(checkout, "status", "--porcelain")
-        comparison = compare("HEAD~1", "main", folder=checkout)
-        (row,) = comparison.rows
-        assert comparison.kind == "revisions"
-        assert row.first.mean == pytest.approx(sum(r.value for r in draw("a", 0.6)) / 3)
-        assert row.second.mean == pytest.approx(sum(r.value for r in draw("a", 0.7)) / 3)
-        assert [c.name for c in comparison.changes] == ["suite"]
-        assert git(checkout, "status", "--porcelain") == before
-
-    def test_hashes_that_no_record_names_are_revisions(self, checkout: Path) -> None:
-        hashes = [git(checkout, "rev-parse", "--short", rev) for rev in ("HEAD~1", "HEAD")]
-        assert compare(*hashes, folder=checkout).kind == "revisions"
-
-    def test_a_revision_without_the_folder_is_one_clear_error(self, checkout: Path) -> None:
-        with pytest.raises(UsageError, match="holds no records at"):
-            compare("HEAD~2", "HEAD", folder=checkout)
-
-    def test_the_same_revision_twice_is_refused(self, checkout: Path) -> None:
-        with pytest.raises(UsageError, match="are the same commit"):
-            compare("HEAD", "main", folder=checkout)
-
-    @pytest.mark.parametrize("name", ["no-such", "--all", "HEAD~9", "", "main:results/x"])
-    def test_what_is_no_revision_is_unknown(self, checkout: Path, name: str) -> None:
-        with pytest.raises(UsageError, match="no method, commit or revision"):
-            compare(name, "HEAD", folder=checkout)
 
 
 class TestUnknown:
