@@ -37,7 +37,6 @@ from harness.kit.gradients.column_blocks import ColumnBlock, products
 from harness.kit.gradients.per_example.backend import PerExampleGradients
 from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.per_example.loop import LoopGradients
-from harness.kit.gradients.per_example.vmap import VmapGradients
 from harness.kit.gradients.projection.identity import Identity
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.gradients.projection.projector import Projector
@@ -201,7 +200,6 @@ def make_contenders(bench: Bench, options: argparse.Namespace) -> Iterator[Conte
         return lambda: bench.batched(backend, rows, whole, adam=False)
 
     yield Contender("loop", gradients(LoopGradients, 1), "loop", "loop")
-    yield Contender("vmap", gradients(VmapGradients, batch), "loop", "loop")
     yield Contender("hooks", gradients(HookGradients, batch), "loop", "loop")
     obvious, exact = "adam, obvious", "adam, hooks"
     yield Contender(obvious, lambda: bench.obvious(options.outputs), obvious, exact, True)

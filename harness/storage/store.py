@@ -136,6 +136,3 @@ class Store:
 
     def drop_fit(self, key: str) -> None:
         shutil.rmtree(self.fit_path(key), ignore_errors=True)
-
-    def drop_distilled(self, key: str) -> None:
-        shutil.rmtree(self.distilled_path(key), ignore_errors=True)

@@ -118,7 +118,7 @@ def readable_rows(
             position += len(part)
     if not kept:
         raise first_error or UsageError("no row has a token to learn from")
-    rows = LabelledRows(EncodedRows(tuple(ids), side=encoder.side), tuple(labels))
+    rows = LabelledRows(EncodedRows(tuple(ids)), tuple(labels))
     return ReadableRows(rows, np.array(kept, dtype=np.int64), len(pairs))
 
 

@@ -43,7 +43,7 @@ def stored_scores(work: Work, inputs: Mapping[str, Any]) -> Scored:
         train.append(found["features"])
         flaws = np.where(flaws == FINE, found["flaws"], flaws)
         target.append(moment.target_features())
-    scored = influence_scores(
+    scores = influence_scores(
         train,
         target,
         work.target.subtasks,
@@ -51,7 +51,7 @@ def stored_scores(work: Work, inputs: Mapping[str, Any]) -> Scored:
         aggregation=work.options.aggregation,
         reduction=work.options.subtasks,
     )
-    return Scored(scored.scores, flaws)
+    return Scored(scores, flaws)
 
 
 @dataclass(frozen=True)

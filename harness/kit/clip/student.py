@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from harness.context import StageContext
@@ -14,13 +12,6 @@ from harness.kit.clip.model import ClipModel
 from harness.kit.clip.training import ClipObjective, mean_contrastive_loss, train_clip
 from harness.protocols import Student
 from harness.types import Recipe, TaskData
-
-
-class ClipStudent(Student, Protocol):
-    """A student that gives its untrained model away."""
-
-    def build(self, task: TaskData, context: StageContext) -> ClipModel:
-        """The model before any training; what is new in it is drawn from the context's seed."""
 
 
 def build_clip_student(

@@ -163,15 +163,13 @@ def clamp_scale(model: ClipModel) -> None:
         model.model.logit_scale.clamp_(0, LARGEST_SCALE)
 
 
-def mean_contrastive_loss(
-    model: ClipModel, rows: ImageTextRows, batch_size: int, context: StageContext | None = None
-) -> float:
+def mean_contrastive_loss(model: ClipModel, rows: ImageTextRows, batch_size: int) -> float:
     """The mean loss of consecutive batches, dropout off: what a checkpoint is chosen by.
 
     The last batch takes the rows that are left over along, so that none is of one row.
     """
-    images = torch.from_numpy(model.encode_images(rows.images, context))
-    texts = torch.from_numpy(model.encode_text(rows.captions, context))
+    images = torch.from_numpy(model.encode_images(rows.images))
+    texts = torch.from_numpy(model.encode_text(rows.captions))
     core = model.model
     starts = range(0, max(1, len(rows) - 1), max(2, batch_size))
     total = 0.0

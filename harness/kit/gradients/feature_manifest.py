@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,6 @@ from harness.kit.files import manifest_file
 
 _FORMAT = 1
 _WHAT = "feature store"
-_COMPARED = ("model", "template", "checkpoint", "layout", "projector")
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,14 @@ class FeatureManifest:
     def width(self) -> int:
         return int(self.projector["outputs"])
 
-    def require_comparable(self, other: FeatureManifest) -> None:
-        """Refuses to compare rows of different spaces; data, feature and dtype may differ.
-
-        Raises:
-            UsageError: model, template, checkpoint, layout or projector differ.
-        """
-        self._require(other, _COMPARED, "features of different spaces cannot be compared")
-
     def require_equal(self, other: FeatureManifest, what: str) -> None:
         """Refuses any difference; `what` begins the message.
 
         Raises:
             UsageError: something differs.
         """
-        self._require(other, tuple(asdict(self)), what)
-
-    def _require(self, other: FeatureManifest, names: Sequence[str], what: str) -> None:
-        manifest_file.require_equal_fields(asdict(self), asdict(other), names, what)
+        fields = asdict(self)
+        manifest_file.require_equal_fields(fields, asdict(other), tuple(fields), what)
 
 
 def write_manifest(folder: Path, manifest: FeatureManifest) -> None:

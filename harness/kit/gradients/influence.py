@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,19 +16,6 @@ _BLOCK_VALUES = 1 << 22
 _DECIMALS = 10
 
 
-@dataclass(frozen=True)
-class Influence:
-    """Scores of training rows.
-
-    scores: [n] float64, -inf for excluded rows; excluded: training rows that are zero or not
-    finite at some checkpoint, ascending; excluded_targets: the same of the target rows.
-    """
-
-    scores: np.ndarray
-    excluded: np.ndarray
-    excluded_targets: np.ndarray
-
-
 def influence_scores(
     train: Sequence[np.ndarray],
     target: Sequence[np.ndarray],
@@ -38,12 +24,13 @@ def influence_scores(
     *,
     aggregation: Aggregation = "mean_of_cosines",
     reduction: Reduction = "max",
-) -> Influence:
-    """Influence as in LESS (Xia et al. 2024): sum_t w_t cos(train_t, target_t), by subtask.
+) -> np.ndarray:
+    """[n] float64 scores as in LESS (Xia et al. 2024): sum_t w_t cos(train_t, target_t) by subtask.
 
     A subtask's score is the mean over its rows of their cosines, or the cosine with the mean of
     its rows; the two are different methods. The final score is the best or the mean subtask's.
-    Scores are rounded to 10 decimals, so that equal rows tie wherever they stand.
+    Scores are rounded to 10 decimals, so that equal rows tie wherever they stand; a training row
+    that is zero or not finite at some checkpoint has -inf, and such a target row counts nowhere.
 
     Args:
         train: for each checkpoint [n, k] features, memory-mapped or not; read in blocks.
@@ -72,8 +59,7 @@ def influence_scores(
             unit = _unit(np.where(valid[block, None], part, 0.0))
             scores[block] += share * (unit @ directions.T)
     best = scores.max(axis=1) if reduction == "max" else scores.mean(axis=1)
-    final = np.where(valid, np.round(best, _DECIMALS), -np.inf)
-    return Influence(final, np.flatnonzero(~valid), np.flatnonzero(~usable))
+    return np.where(valid, np.round(best, _DECIMALS), -np.inf)
 
 
 def target_directions(

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
-from harness.kit.training.batching import EncodedRows, PaddingSide
+from harness.kit.training.batching import EncodedRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,7 +44,6 @@ class InstructionEncoder:
     tokenizer: PreTrainedTokenizerFast
     max_length: int
     chat: bool = False
-    side: PaddingSide = "right"
 
     def __post_init__(self) -> None:
         if self.chat and not self.tokenizer.chat_template:
@@ -79,7 +78,7 @@ class InstructionEncoder:
                 before = self._fitted(head, closed, row)
                 ids.append(np.array([*before, *closed], dtype=np.int32))
                 labels.append(np.array([*([IGNORED] * len(before)), *closed], dtype=np.int64))
-        return LabelledRows(EncodedRows(tuple(ids), side=self.side), tuple(labels))
+        return LabelledRows(EncodedRows(tuple(ids)), tuple(labels))
 
     def prompts(self, texts: Sequence[str], room: int) -> list[list[int]]:
         """Token ids of prompts alone, at most `max_length - room` of each, for generation."""
@@ -96,8 +95,7 @@ class InstructionEncoder:
             tuple(
                 np.array([*begin, *ids][: self.max_length], dtype=np.int32)
                 for ids in self._tokens(texts)
-            ),
-            side=self.side,
+            )
         )
 
     def opening(self, text: str) -> list[int]:

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.leaderboard.measures import (
-    MIDDLE,
-    area_under_curve,
-    augmentation_robust_score,
-    label_robust_score,
-    pareto_front,
-)
+from harness.leaderboard.measures import area_under_curve, label_robust_score
 
 signed = st.floats(-1, 1)
 
@@ -37,9 +31,6 @@ class TestLabelRobustScore:
     ) -> None:
         assert label_robust_score(loss, gain) == pytest.approx(score, abs=5e-7)
 
-    def test_no_difference_is_not_nought(self) -> None:
-        assert label_robust_score(0, 0) == pytest.approx(MIDDLE) == pytest.approx(0.2689, abs=5e-5)
-
     @given(signed, signed)
     def test_it_lies_between_nought_and_one_and_rises_with_the_gain(
         self, loss: float, gain: float
@@ -52,24 +43,6 @@ class TestLabelRobustScore:
     def test_a_percent_is_refused(self, loss: float, gain: float) -> None:
         with pytest.raises(ValueError, match="fractions"):
             label_robust_score(loss, gain)
-
-    def test_a_weight_outside_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="weight"):
-            label_robust_score(0, 0, weight=2)
-
-
-class TestAugmentationRobustScore:
-    @given(signed)
-    def test_it_is_the_same_squashing_of_both_gains(self, gain: float) -> None:
-        expected = (math.exp(gain) - math.exp(-1)) / (math.e - math.exp(-1))
-        assert augmentation_robust_score(gain, gain) == pytest.approx(expected)
-
-    def test_each_gain_has_its_weight(self) -> None:
-        assert augmentation_robust_score(0.4, 0.0, 1.0) == augmentation_robust_score(0.4, 0.4)
-
-    def test_a_percent_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="fractions"):
-            augmentation_robust_score(40, 0)
 
 
 class TestAreaUnderCurve:
@@ -86,20 +59,3 @@ class TestAreaUnderCurve:
     def test_too_few_budgets_are_refused(self, points: dict[float, float]) -> None:
         with pytest.raises(ValueError, match="two positive budgets"):
             area_under_curve(points)
-
-
-class TestParetoFront:
-    def test_the_points_that_none_beats_cheapest_first(self) -> None:
-        points = [(10.0, 0.9), (1.0, 0.5), (5.0, 0.4), (5.0, 0.7), (20.0, 0.9)]
-        assert pareto_front(points) == [1, 3, 0]
-
-    @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12))
-    def test_it_is_the_slow_definition(self, points: list[tuple[int, int]]) -> None:
-        front = pareto_front([(float(c), float(a)) for c, a in points])
-        values = {points[i] for i in front}
-        beaten = {
-            (c, a)
-            for c, a in points
-            if any((x <= c and y >= a) and (x, y) != (c, a) for x, y in points)
-        }
-        assert values == set(points) - beaten

@@ -1,1 +1,1 @@
-"""The gradient of every example's own loss, by a loop, by torch.func or by hooks."""
+"""The gradient of every example's own loss, by a loop or by hooks."""

@@ -158,7 +158,7 @@ class _Recorder:
             if len(given) != 1:
                 raise UsageError(
                     f"'{layer.name}' is called with {len(given)} arguments, its rule knows one",
-                    hint="Freeze it, or use the loop or vmap.",
+                    hint="Freeze it, or use the loop.",
                 )
             inputs = given[0]
             if not out.requires_grad:
@@ -229,5 +229,5 @@ def _used_elsewhere(name: str) -> HarnessError:
     return HarnessError(
         f"the per-example gradients of '{name}' are not those of autograd: it is used outside the"
         " forward pass of its layer, or the layer's first dimension is not the batch",
-        hint="Freeze it, or use the loop or vmap.",
+        hint="Freeze it, or use the loop.",
     )

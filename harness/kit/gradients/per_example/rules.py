@@ -131,7 +131,7 @@ def rule_for(name: str, module: nn.Module, parameter: str) -> Rule:
     raise UsageError(
         f"no rule for the per-example gradient of '{parameter}' of module '{name}'"
         f" ({type(module).__name__})",
-        hint="Freeze it, or use the loop or vmap.",
+        hint="Freeze it, or use the loop.",
     )
 
 

@@ -184,15 +184,6 @@ class TestNeverMixes:
         assert str(next(iter(change.values()))) in str(error.value)
         assert FeatureStore.read(tmp_path).missing.tolist() == [1, 2, 3, 4, 5, 6]
 
-    def test_train_and_target_compare_over_one_projection_of_one_checkpoint(self) -> None:
-        target = replace(MANIFEST, data="other", feature="sgd", rows=2, dtype="float16")
-        MANIFEST.require_comparable(target)
-        reseeded = replace(target, projector={**MANIFEST.projector, "seed": 1})
-        with pytest.raises(UsageError, match=r"projector: .*'seed': 0.* and .*'seed': 1"):
-            MANIFEST.require_comparable(reseeded)
-        with pytest.raises(UsageError, match="checkpoint: step 3 and step 4"):
-            MANIFEST.require_comparable(replace(target, checkpoint="step 4"))
-
     def test_a_row_is_written_once(self, tmp_path: Path) -> None:
         store = FeatureStore.open(tmp_path, MANIFEST)
         store.write([1], values()[:1])

@@ -1,4 +1,4 @@
-"""Loop, vmap and hooks give the gradients of each example's own loss, whatever its neighbours."""
+"""Loop and hooks give the gradients of each example's own loss, whatever its neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from harness.errors import HarnessError, UsageError
 from harness.kit.gradients.per_example.backend import Batch, PerExampleGradients
 from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.per_example.loop import LoopGradients
-from harness.kit.gradients.per_example.vmap import VmapGradients
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.language.loss import LanguageModelLoss
 from harness.kit.training.batching import PaddingSide
@@ -23,7 +22,6 @@ from .conftest import PAD, make_model, make_rows
 
 BACKENDS: dict[str, type[PerExampleGradients]] = {
     "loop": LoopGradients,
-    "vmap": VmapGradients,
     "hooks": HookGradients,
 }
 
@@ -110,13 +108,10 @@ class TestAgainstTheJacobian:
 
 class TestBackendsAgree:
     @pytest.mark.parametrize("side", ["left", "right"])
-    @pytest.mark.parametrize("kind", ["vmap", "hooks"])
-    def test_with_the_loop_on_padded_rows(
-        self, any_model: nn.Module, kind: str, side: PaddingSide
-    ) -> None:
+    def test_on_padded_rows(self, any_model: nn.Module, side: PaddingSide) -> None:
         batch = everything(make_rows(side=side))
         assert "attention_mask" in batch
-        found = gradients(kind, any_model, batch)
+        found = gradients("hooks", any_model, batch)
         assert_rows_close(found, gradients("loop", any_model, batch))
 
     @pytest.mark.parametrize("kind", BACKENDS)
@@ -185,11 +180,6 @@ class TestBackendsAgree:
         verified = gradients("hooks", model, batch, verify=True)
         assert torch.equal(verified, gradients("hooks", model, batch))
 
-    def test_vmap_in_chunks_is_vmap_at_once(self) -> None:
-        model, batch = make_model("llama with LoRA"), everything(make_rows())
-        chunked = gradients("vmap", model, batch, chunk=3)
-        assert_rows_close(chunked, gradients("vmap", model, batch))
-
 
 class Branches(nn.Module):
     """One branch is never taken, so its layer has no gradient."""
@@ -248,16 +238,7 @@ class TestEveryBackend:
             gradients(kind, model, inputs(), linear_losses, layout=layout)
 
 
-@pytest.mark.parametrize("kind", ["loop", "hooks"])
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_losses_without_a_graph_are_refused(kind: str) -> None:
     with pytest.raises(HarnessError, match="do not depend"):
         gradients(kind, Branches().eval(), inputs(), lambda m, b: linear_losses(m, b).detach())
-
-
-def test_vmap_names_the_way_out_when_the_model_looks_at_values() -> None:
-    def losses(model: nn.Module, batch: Batch) -> Tensor:
-        return linear_losses(model, batch) if batch["x"].sum() > 0 else batch["x"].sum(1)
-
-    with pytest.raises(UsageError, match="vectorised") as error:
-        gradients("vmap", Branches().eval(), inputs(), losses)
-    assert "eager" in str(error.value)

@@ -128,5 +128,5 @@ def test_rows_like_the_target_are_found_among_others_through_a_store(
     aims = counting_rows(30, counting=True, seed=2)
     target = projector.project_blocks(backend.blocks(everything(aims))).numpy()
     found = influence_scores([store.features], [target], {"counting": range(30)}, [1.0])
-    chosen = select_top(found.scores, 30)
+    chosen = select_top(found, 30)
     assert np.mean(chosen < 30) > 0.25 + 5 * 0.07

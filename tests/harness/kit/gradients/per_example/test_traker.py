@@ -17,7 +17,6 @@ from given_matrix import GivenMatrix
 from harness.kit.gradients.per_example.backend import PerExampleGradients
 from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.per_example.loop import LoopGradients
-from harness.kit.gradients.per_example.vmap import VmapGradients
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.language.loss import LanguageModelLoss
 from harness.kit.training.parameter_layout import ParameterLayout
@@ -117,7 +116,7 @@ def rms(values: Tensor) -> float:
     return float(values.square().mean().sqrt())
 
 
-@pytest.mark.parametrize("backend", [LoopGradients, VmapGradients, HookGradients])
+@pytest.mark.parametrize("backend", [LoopGradients, HookGradients])
 def test_gradients_are_those_of_its_vectorised_computer(
     backend: type[PerExampleGradients], any_model: nn.Module
 ) -> None:
