@@ -97,7 +97,7 @@ def harness_register_suites(register: RegisterSuite) -> None:
 
 @hookspec
 def harness_register_executors(register: Register) -> None:
-    """Offers executors: classes with `run(plan, work)` that carry out the stages of a plan."""
+    """Offers executors: classes with `run(plan, job, progress, report)` that carry out a plan."""
 
 
 @hookspec

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from harness.budget import Budget
 from harness.records.record import TaskRecord as TaskRecord
-from harness.types import DistilledData, LogLikelihoods, Recipe, Score, Split, StudentInfo, TaskData
+from harness.types import (
+    DistilledData,
+    LogLikelihoods,
+    Modality,
+    Recipe,
+    Score,
+    Split,
+    StudentInfo,
+    TaskData,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +40,24 @@ class Distiller(Protocol):
 
     Options are the fields of the implementing dataclass. A field `proxy: str = ""` left empty
     is filled with the suite's proxy student. Everything random comes from the context.
-    `uses_students`, an optional property, names the students that it builds on besides its proxy;
-    what they are is part of a set's key.
     """
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData: ...
+
+
+@runtime_checkable
+class ArraysDistiller(Distiller, Protocol):
+    """Makes rows with `DistilledData.arrays`, on which only it can train a student."""
+
+    def train(
+        self,
+        task: TaskData,
+        student: Student,
+        data: DistilledData,
+        recipe: Recipe,
+        context: StageContext,
+    ) -> Trained:
+        """The student trained on `data` under the suite's recipe."""
 
 
 @runtime_checkable
@@ -92,13 +114,7 @@ class ImageTextModel(Trained, Protocol):
 
 @runtime_checkable
 class Student(Protocol):
-    """A model family; the variant and other options are fields of the implementing dataclass.
-
-    Two class attributes are optional, and let a plan that cannot work be refused before it costs
-    anything: `offers`, all that evaluators may need of what `fit` gives, such as `("predict",)`,
-    and `modalities`, the kinds of task that it is for. So is a property `uses_students`: the names
-    of other students that it builds on, which are part of a fit's key.
-    """
+    """A model family; the variant and other options are fields of the implementing dataclass."""
 
     def fingerprint(self) -> str:
         """What the initial weights are: package and version, hub id and revision, or hash."""
@@ -114,10 +130,7 @@ class Student(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Scores a trained student on one split of a task.
-
-    A class attribute `modalities`, the kinds of task that it is for, is optional.
-    """
+    """Scores a trained student on one split of a task."""
 
     needs: ClassVar[tuple[str, ...]]
     """Methods that the trained student must offer, such as `predict`."""
@@ -127,9 +140,70 @@ class Evaluator(Protocol):
     ) -> Score: ...
 
 
+# What a component may have besides: whoever has a member of these names is taken at its word.
+
+
+@runtime_checkable
+class ForModalities(Protocol):
+    """A student, an evaluator or a distiller that is for some kinds of task only.
+
+    A plan with another task is refused before it costs anything.
+    """
+
+    modalities: ClassVar[tuple[Modality, ...]]
+
+
+@runtime_checkable
+class Offering(Protocol):
+    """A student that says what evaluators get: a plan that needs more is refused beforehand."""
+
+    offers: ClassVar[tuple[str, ...]]
+    """Methods and attributes of what `fit` gives, such as `predict`: all that may be needed."""
+
+
+@runtime_checkable
+class UsesStudents(Protocol):
+    """A student or a distiller that builds on other students, besides its proxy and teacher."""
+
+    @property
+    def uses_students(self) -> tuple[str, ...]:
+        """Their names; what these students are is part of its key."""
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """Any component whose results depend on more than its version and options."""
+
+    def fingerprint(self) -> str:
+        """What else they depend on, such as a file's hash: part of its key."""
+
+
+@runtime_checkable
+class BuildsModel(Protocol):
+    """A student that gives its model away, for others to train or to read texts with."""
+
+    def build(self, task: TaskData, context: StageContext) -> Any:
+        """The model before any training; what is new in it is drawn from the context's seed."""
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """An evaluator that can say of a plan that it could not score it, before it costs anything."""
+
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        """Looks at a task without its test split, and the students that are to be scored on it.
+
+        students: by name, as a board shows it. tunes: whether it is to choose a learning rate on
+        validation, besides scoring.
+
+        Raises:
+            UsageError, ContractError: it could not score them.
+        """
+
+
 @runtime_checkable
 class Recomputing(Protocol):
-    """What an evaluator may offer besides, so that `harness results verify` can check records."""
+    """An evaluator whose records `harness results verify` can check."""
 
     def recompute(self, items: Mapping[str, np.ndarray], task: TaskRecord) -> Mapping[str, float]:
         """The metrics that follow from a record's `items`, as `evaluate` gave them, to 1e-6.

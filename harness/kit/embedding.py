@@ -11,6 +11,7 @@ import numpy as np
 from harness.context import StageContext
 from harness.errors import HarnessError, UsageError
 from harness.fingerprint import rows_digest
+from harness.protocols import BuildsModel
 from harness.randomness import derive_seed
 from harness.types import Split, TaskData
 
@@ -94,7 +95,7 @@ def proxy_student(spec: str, context: StageContext) -> TextStudent:
             "no proxy to look at the rows with", hint="Set proxy to a student like bert:minilm."
         )
     student = context.student(spec)
-    if not hasattr(student, "build"):
+    if not isinstance(student, BuildsModel):
         raise UsageError(
             f"student '{spec}' builds no text classifier, so it cannot be a proxy",
             hint="Set proxy to a student like bert:minilm, or embedding to tfidf.",

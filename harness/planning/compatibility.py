@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.protocols import Checking, ForModalities, Offering
 
 if TYPE_CHECKING:
     from harness.plan import Cell
+    from harness.protocols import Student
     from harness.registry.components import Choice
-    from harness.types import Modality, TaskData
+    from harness.types import TaskData
 
 
-def check_compatible(cells: Iterable[Cell]) -> None:
-    """Refuses a cell that could only fail, by what its student and evaluator declare.
+def check_compatible(cells: Sequence[Cell]) -> None:
+    """Refuses a cell that could only fail, by what its student, evaluator and distiller declare.
 
-    `modalities` of either, and of a distiller, are the kinds of task that it is for; `offers` of a
-    student are the methods of what it trains, of which an evaluator's `needs` are some. Whoever
-    declares nothing passes here, and is checked when it is used.
+    See `ForModalities`, `Offering` and `Checking`. Whoever declares nothing passes here, and is
+    checked when it is used.
 
     Raises:
         UsageError: a task of another modality, or a need that is not offered.
+        UsageError, ContractError: an evaluator's own check.
     """
     pairs = {
         (c.task.data.name, c.student.label, c.evaluator.label, c.distiller.label): c for c in cells
@@ -30,35 +32,45 @@ def check_compatible(cells: Iterable[Cell]) -> None:
         for choice in (cell.student, cell.evaluator, cell.distiller):
             _check_modality(choice, cell.task.data)
         _check_offers(cell.student, cell.evaluator)
-
-
-def modalities_of(component: object) -> tuple[Modality, ...] | None:
-    """What a component, or its class, declares to be for; None when it says nothing."""
-    return getattr(component, "modalities", None)
+    _ask_evaluators(cells)
 
 
 def _check_modality(choice: Choice, task: TaskData) -> None:
-    modalities = modalities_of(choice.instance)
-    if modalities is not None and task.modality not in modalities:
+    part = choice.instance
+    if isinstance(part, ForModalities) and task.modality not in part.modalities:
         kind = choice.component.kind
         raise UsageError(
-            f"{kind} '{choice.label}' is for tasks of {' or '.join(modalities)}, and"
+            f"{kind} '{choice.label}' is for tasks of {' or '.join(part.modalities)}, and"
             f" '{task.name}' is one of {task.modality}",
             hint=f"`harness ls` lists every {kind}.",
         )
 
 
 def _check_offers(student: Choice, evaluator: Choice) -> None:
-    offers = getattr(student.instance, "offers", None)
-    missing = [
-        need for need in evaluator.instance.needs if offers is not None and need not in offers
-    ]
+    if not isinstance(student.instance, Offering):
+        return
+    offers = student.instance.offers
+    missing = [need for need in evaluator.instance.needs if need not in offers]
     if missing:
         raise UsageError(
             f"evaluator '{evaluator.label}' needs a student with {_listed(missing)}, and student"
-            f" '{student.label}' has {_listed(offers or ()) or 'nothing'}",
+            f" '{student.label}' has {_listed(offers) or 'nothing'}",
             hint="Choose another evaluator or another student.",
         )
+
+
+def _ask_evaluators(cells: Sequence[Cell]) -> None:
+    """Each evaluator about each task once for each use that is made of it."""
+    uses: dict[tuple[str, str, bool], tuple[Choice, TaskData, dict[str, Student]]] = {}
+    for cell in cells:
+        tuners = [(cell.tuner, True)] if len(cell.learning_rates) > 1 else []
+        for evaluator, tunes in [(cell.evaluator, False), *tuners]:
+            task = cell.task.data
+            use = uses.setdefault((evaluator.label, task.name, tunes), (evaluator, task, {}))
+            use[2][cell.student.label] = cell.student.instance
+    for (_, _, tunes), (evaluator, task, students) in uses.items():
+        if isinstance(evaluator.instance, Checking):
+            evaluator.instance.check(task.sealed(), students, tunes=tunes)
 
 
 def _listed(names: Iterable[str]) -> str:

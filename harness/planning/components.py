@@ -10,6 +10,7 @@ from harness.data.sources import DataLocator
 from harness.errors import UsageError, did_you_mean
 from harness.plan import LoadedTask
 from harness.plugins import PluginHost
+from harness.protocols import UsesStudents
 from harness.registry.components import Choice, Kind, option_names, resolve
 from harness.registry.contracts import check_task
 from harness.suite import Suite
@@ -55,7 +56,8 @@ class SuiteComponents:
 
     def identity(self, choice: Choice) -> dict[str, Any]:
         """A choice's identity with those of the students that it builds on, if any."""
-        specs = getattr(choice.instance, "uses_students", ())
+        part = choice.instance
+        specs = part.uses_students if isinstance(part, UsesStudents) else ()
         students = [self.identity(self.student(spec)) for spec in specs]
         return {**choice.identity, "students": students} if students else choice.identity
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import unknown_name
-from harness.planning.compatibility import modalities_of
 from harness.plugins import PluginHost
+from harness.protocols import ForModalities
 from harness.registry.components import Kind
 from harness.registry.specs import Spec
 from harness.suite import Suite, load_suite, with_settings
@@ -106,7 +106,7 @@ def default_suite(request: Request, host: PluginHost) -> Suite:
         for kind, names in named.items()
         for text in names
     ]
-    declared = [set(found) for found in map(modalities_of, classes) if found is not None]
+    declared = [set(found.modalities) for found in classes if isinstance(found, ForModalities)]
     suites = (load_suite(path) for path in host.registry.suites.values()) if declared else ()
     for suite in suites:
         if all(suite.default_for in modalities for modalities in declared):

@@ -21,6 +21,7 @@ from harness.errors import (
     unknown_name,
 )
 from harness.options import has_options, options_of, typed_options
+from harness.protocols import Fingerprinted
 
 Produces = Literal["selection", "synthesis", "arrays", "model"]
 Kind = Literal["task", "distiller", "student", "evaluator", "executor", "format", "suite"]
@@ -122,9 +123,8 @@ class Choice:
             "version": self.component.version,
             "options": dict(self.options),
         }
-        fingerprint = getattr(self.instance, "fingerprint", None)
-        if callable(fingerprint):
-            identity["fingerprint"] = str(fingerprint())
+        if isinstance(self.instance, Fingerprinted):
+            identity["fingerprint"] = str(self.instance.fingerprint())
         return identity
 
 

@@ -21,7 +21,7 @@ from harness.records.record import (
     StudentRecord,
     TaskRecord,
 )
-from harness.registry.components import Choice, distiller_component
+from harness.registry.components import Choice, DistillerComponent, distiller_component
 from harness.storage.artifacts import Distilled, Fitted
 from harness.types import DistilledData, Score
 
@@ -191,5 +191,5 @@ def _component_record(choice: Choice) -> ComponentRecord:
         distribution=component.distribution,
         options=dict(choice.options),
         fingerprint=choice.identity.get("fingerprint", ""),
-        reference=getattr(component, "reference", False),
+        reference=isinstance(component, DistillerComponent) and component.reference,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.context import StageContext
 from harness.errors import ContractError
+from harness.protocols import Offering
 from harness.randomness import seeded
 from harness.registry.components import Component, Kind
 from harness.registry.contracts import check_capabilities
@@ -74,7 +75,8 @@ class FittedTwice:
                 return student.fit(task, data, recipe, context)
 
         first, again = fit("fit-0"), fit("fit-1")
-        check_capabilities(component, getattr(student, "offers", ()), first)
+        if isinstance(student, Offering):
+            check_capabilities(component, student.offers, first)
         first.save(folder / "saved")
         loaded = student.load(folder / "saved", task, make_context(folder / "load", 0))
         return cls(first, again, loaded)

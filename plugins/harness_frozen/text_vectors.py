@@ -14,6 +14,7 @@ from harness.fingerprint import rows_digest
 from harness.kit.embedding import joined_texts
 from harness.kit.language.student import proxy_lm_inputs
 from harness.kit.text.classifier import TextClassifier
+from harness.protocols import BuildsModel
 from harness.randomness import derive_seed
 from harness.types import TaskData
 
@@ -49,13 +50,13 @@ class TextReader:
         Raises:
             UsageError: the student builds none.
         """
-        build = getattr(self.context.student(self.spec), "build", None)
-        if build is None:
+        student = self.context.student(self.spec)
+        if not isinstance(student, BuildsModel):
             raise UsageError(
                 f"student '{self.spec}' builds no model to look through",
                 hint="Name a causal language model or a text classifier: probe:smollm2:135m.",
             )
-        return build(self.task, replace(self.context, seed=_SEED))
+        return student.build(self.task, replace(self.context, seed=_SEED))
 
     @cached_property
     def parameters(self) -> int:

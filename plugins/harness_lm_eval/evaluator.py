@@ -21,7 +21,7 @@ from harness.types import Score, Split, TaskData
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.protocols import TaskRecord
+    from harness.protocols import Student, TaskRecord
     from harness_lm_eval.named_tasks import TaskDict
 
 _PACKAGES = ("lm_eval", "accelerate")
@@ -95,14 +95,9 @@ class LmEval:
             content = identity_of(loaded["tasks"])
         return f"lm-eval {version} sha256:{content}"
 
-    def check(self, task: TaskData, *, tunes: bool) -> None:
-        """Whether this evaluator can score a task, as far as it shows without the test split.
-
-        tunes: whether something is to be chosen on validation.
-
-        Raises:
-            UsageError, ContractError: it cannot.
-        """
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        """Refuses a task without what is asked for, or with rates to choose where none can be."""
+        del students
         if self.task:
             if tunes:
                 from harness_lm_eval.surroundings import undisturbed

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from harness import hookimpl
 from harness.hookspecs import Register
-
-if TYPE_CHECKING:
-    from harness.plan import Plan
 
 HARNESS_API = 1
 
@@ -33,10 +28,3 @@ def harness_register_evaluators(register: Register) -> None:
         summary="logistic regression on frozen image embeddings",
         version="1",
     )
-
-
-@hookimpl
-def harness_plan(plan: Plan) -> None:
-    from harness_zero_shot.plan_checks import check_plan
-
-    check_plan(plan)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from harness.context import StageContext
     from harness.kit.training.logistic_regression import LinearClassifier
-    from harness.protocols import TaskRecord
+    from harness.protocols import Student, TaskRecord
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,10 @@ class LinearProbe:
         if self.shots < 0:
             raise UsageError(f"shots = {self.shots} should be 0 or more")
 
-    def check(self, task: TaskData) -> None:
-        """Whether a task can be scored, as far as it shows without the test split.
-
-        Raises:
-            ContractError: it has no classes.
-            UsageError: a class has fewer rows than `shots`.
-        """
-        if not task.label_names:
-            raise without_classes(task)
-        if min(task.class_counts()) < self.shots:
-            least = int(np.argmin(task.class_counts()))
-            raise UsageError(
-                f"shots = {self.shots}, but class '{task.label_names[least]}' has"
-                f" {task.class_counts()[least]} train rows"
-            )
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        """Refuses a task without classes, or with fewer rows of one than `shots`."""
+        del students, tunes
+        _require_rows(task, self.shots)
 
     def evaluate(
         self, trained: ImageTextModel, task: TaskData, split: Split, context: StageContext
@@ -72,7 +61,7 @@ class LinearProbe:
             fit_logistic,
         )
 
-        self.check(task)
+        _require_rows(task, self.shots)
         train = task.train.select(self._rows(task, context))
         features, labels = image_embeddings(trained, train, context), _labels(train)
         seen = image_embeddings(trained, task.validation, context)
@@ -106,6 +95,17 @@ class LinearProbe:
             for label in range(len(task.label_names))
         ]
         return np.sort(np.concatenate(drawn))
+
+
+def _require_rows(task: TaskData, shots: int) -> None:
+    if not task.label_names:
+        raise without_classes(task)
+    if min(task.class_counts()) < shots:
+        least = int(np.argmin(task.class_counts()))
+        raise UsageError(
+            f"shots = {shots}, but class '{task.label_names[least]}' has"
+            f" {task.class_counts()[least]} train rows"
+        )
 
 
 def _labels(rows: Dataset) -> np.ndarray:

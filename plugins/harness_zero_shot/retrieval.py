@@ -18,7 +18,7 @@ from harness_zero_shot.retrieval_ranks import best_positive_ranks
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.protocols import TaskRecord
+    from harness.protocols import Student, TaskRecord
 
 CUTOFFS = (1, 5, 10)
 _ITEMS = ("score", "image", "caption", "image_rank", "caption_rank")
@@ -54,26 +54,16 @@ class Retrieval:
     needs: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text")
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
-    def check(self, task: TaskData) -> None:
-        """Whether a task can be scored: it has images and captions.
-
-        Raises:
-            ContractError: it has not.
-        """
-        lacking = {"image", "caption"} - set(task.input_columns)
-        if lacking:
-            raise ContractError(
-                plugin=f"task '{task.name}'",
-                field="input_columns",
-                expected="image and caption",
-                got=", ".join(task.input_columns),
-            )
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        """Refuses a task without captions."""
+        del students, tunes
+        _require_captions(task)
 
     def evaluate(
         self, trained: ImageTextModel, task: TaskData, split: Split, context: StageContext
     ) -> Score:
         """Raises ContractError for embeddings that are not unit vectors of one width."""
-        self.check(task)
+        _require_captions(task)
         rows = task.split(split)
         captions = rows["caption"][:]
         of_image, of_caption = image_groups(rows), caption_groups(captions)
@@ -124,6 +114,17 @@ class Retrieval:
         if not any(np.array_equal(items["score"], own) for own in _row_scores(found).values()):
             raise _broken("scores that follow from the ranks", "others")
         return _metrics(found)
+
+
+def _require_captions(task: TaskData) -> None:
+    lacking = {"image", "caption"} - set(task.input_columns)
+    if lacking:
+        raise ContractError(
+            plugin=f"task '{task.name}'",
+            field="input_columns",
+            expected="image and caption",
+            got=", ".join(task.input_columns),
+        )
 
 
 def _metrics(found: _Outcomes) -> dict[str, float]:

@@ -18,7 +18,7 @@ from harness_zero_shot.embeddings import image_embeddings, require_same_width, t
 
 if TYPE_CHECKING:
     from harness.context import StageContext
-    from harness.protocols import TaskRecord
+    from harness.protocols import Student, TaskRecord
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,9 @@ class ZeroShot:
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", read_templates(self.templates))
 
-    def check(self, task: TaskData) -> None:
-        """Whether a task can be scored, as far as it shows without the test split.
-
-        Raises:
-            UsageError, ContractError: it cannot.
-        """
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        """Refuses a task whose classes have no texts."""
+        del students, tunes
         texts_of_classes(task, tuple(self.templates))
 
     def evaluate(

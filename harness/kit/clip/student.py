@@ -10,7 +10,7 @@ from harness.kit.clip.image_augmentation import Augmentation
 from harness.kit.clip.image_rows import ImageTextRows, image_text_rows
 from harness.kit.clip.model import ClipModel
 from harness.kit.clip.training import ClipObjective, mean_contrastive_loss, train_clip
-from harness.protocols import Student
+from harness.protocols import BuildsModel, Student
 from harness.types import Recipe, TaskData
 
 
@@ -29,8 +29,7 @@ def build_clip_student(
         raise UsageError(
             f"{method} is for images with captions, and task '{task.name}' is of {task.modality}"
         )
-    build = getattr(student, "build", None)
-    built = None if build is None else build(task, context)
+    built = student.build(task, context) if isinstance(student, BuildsModel) else None
     if not isinstance(built, ClipModel):
         raise UsageError(
             f"{method} trains a CLIP, and the student builds none",

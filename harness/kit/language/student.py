@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.protocols import Student
+from harness.protocols import BuildsModel
 from harness.types import TaskData
 
 if TYPE_CHECKING:
     from harness.kit.language.causal_lm import CausalLM
-
-
-class CausalStudent(Student, Protocol):
-    """A student that gives its untrained language model away."""
-
-    def build(self, task: TaskData, context: StageContext) -> CausalLM:
-        """The model before any training; what is new in it is drawn from the context's seed."""
 
 
 def build_proxy_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM:
@@ -43,8 +36,8 @@ def untrained_lm(spec: str, task: TaskData, context: StageContext) -> CausalLM |
     """The language model of the student `spec` before any training; None where it builds none."""
     from harness.kit.language.causal_lm import CausalLM
 
-    build = getattr(context.student(spec), "build", None)
-    built = None if build is None else build(task, context)
+    student = context.student(spec)
+    built = student.build(task, context) if isinstance(student, BuildsModel) else None
     return built if isinstance(built, CausalLM) else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,9 @@ from harness.errors import UsageError
 from harness.hookspecs import Register, hookimpl
 from harness.plan import Plan
 from harness.plugins import PluginHost, PluginSource
+from harness.protocols import Student
 from harness.testing.toys import ToyAccuracy, WordCounts
+from harness.types import TaskData
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class ForInstructions(ToyAccuracy):
     modalities: ClassVar[tuple[str, ...]] = ("instruction",)
 
 
+@dataclass(frozen=True)
+class AsksFirst(ToyAccuracy):
+    asked: ClassVar[list[tuple[str, list[str], bool, bool]]] = []
+
+    def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
+        self.asked.append((task.name, list(students), tunes, "test" in task.splits))
+        if tunes:
+            raise UsageError("nothing can be chosen on validation")
+
+
 class Declaring:
     @hookimpl
     def harness_register_students(self, register: Register) -> None:
@@ -47,6 +59,7 @@ class Declaring:
     def harness_register_evaluators(self, register: Register) -> None:
         register("writes", Writes, summary="")
         register("for-instructions", ForInstructions, summary="")
+        register("asks-first", AsksFirst, summary="")
 
 
 @pytest.fixture
@@ -93,6 +106,29 @@ def test_a_student_that_declares_nothing_is_planned(
 ) -> None:
     toy_host.add(PluginSource("declaring", "", "", Declaring))
     assert planned(students=("words",), evaluators=("writes",)).cells
+
+
+def test_an_evaluator_is_asked_once_for_each_task_and_use_and_sees_no_test_split(
+    toy_host: PluginHost, planned: Callable[..., Plan]
+) -> None:
+    toy_host.add(PluginSource("declaring", "", "", Declaring))
+    AsksFirst.asked.clear()
+    students = ("words", "predicting")
+    planned(students=students, evaluators=("toy-accuracy", "asks-first"))
+    assert AsksFirst.asked == [("toy", [*students], False, False)]
+    AsksFirst.asked.clear()
+    planned(
+        "recipe.learning_rate=1,2", students=students, evaluators=("toy-accuracy", "asks-first")
+    )
+    assert AsksFirst.asked == [("toy", [*students], False, False)]
+
+
+def test_what_an_evaluator_could_not_score_is_refused_before_anything_runs(
+    toy_host: PluginHost, planned: Callable[..., Plan]
+) -> None:
+    toy_host.add(PluginSource("declaring", "", "", Declaring))
+    with pytest.raises(UsageError, match="nothing can be chosen on validation"):
+        planned("recipe.learning_rate=1,2", evaluators=("asks-first",))
 
 
 @pytest.mark.parametrize(

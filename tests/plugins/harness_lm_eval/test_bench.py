@@ -21,7 +21,7 @@ WriteTask = Callable[..., Path]
 
 PLUGIN = """
 from harness import hookimpl
-from harness.testing.text import ToyTask
+from harness.testing.toys import ToyTask
 from harness.testing.instruction import ToyInstructionTask
 
 @hookimpl

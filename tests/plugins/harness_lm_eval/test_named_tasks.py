@@ -208,16 +208,16 @@ class TestSplits:
             (n + 50) % 4 for n in range(8)
         ]
         assert len(evaluate_named(path, "test").items["target"]) == 30
-        LmEval(task=str(path)).check(toy_instruction_task().sealed(), tunes=True)
+        LmEval(task=str(path)).check(toy_instruction_task().sealed(), {}, tunes=True)
 
     @pytest.mark.parametrize("splits", [{}, {"test_split": None, "validation_split": "dev"}])
     def test_what_is_reported_is_never_tuned_on(
         self, splits: dict[str, Any], write_task: WriteTask
     ) -> None:
         evaluator = LmEval(task=str(write_task(**splits)))
-        evaluator.check(toy_instruction_task().sealed(), tunes=False)
+        evaluator.check(toy_instruction_task().sealed(), {}, tunes=False)
         with pytest.raises(UsageError, match="no validation split besides the one it reports"):
-            evaluator.check(toy_instruction_task().sealed(), tunes=True)
+            evaluator.check(toy_instruction_task().sealed(), {}, tunes=True)
 
     def test_nor_is_a_class_that_may_ignore_its_settings(self, write_task: WriteTask) -> None:
         path = write_task(validation_split="dev")
@@ -232,9 +232,9 @@ class TestSplits:
         )
         path.write_text(path.read_text() + "class: !function own.Own\n")
         evaluator = LmEval(task=str(path))
-        evaluator.check(toy_instruction_task().sealed(), tunes=False)
+        evaluator.check(toy_instruction_task().sealed(), {}, tunes=False)
         with pytest.raises(UsageError, match="no validation split besides the one it reports"):
-            evaluator.check(toy_instruction_task().sealed(), tunes=True)
+            evaluator.check(toy_instruction_task().sealed(), {}, tunes=True)
 
 
 class TestGroups:

@@ -89,7 +89,7 @@ class TestExamples:
         ):
             evaluate(make_lm(), random_task(), num_fewshot=12)
         with pytest.raises(UsageError, match="num_fewshot = 12"):
-            LmEval(num_fewshot=12).check(random_task().sealed(), tunes=False)
+            LmEval(num_fewshot=12).check(random_task().sealed(), {}, tunes=False)
 
 
 class TestLongPrompts:

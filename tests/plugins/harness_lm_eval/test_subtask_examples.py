@@ -152,11 +152,11 @@ def test_turns_of_a_chat_are_whole_prompts(tmp_path: Path, monkeypatch: pytest.M
 class TestTooFewExamples:
     def test_of_a_subtask_are_refused_before_anything_is_trained(self) -> None:
         evaluator, task = LmEval(num_fewshot=5), mmlu().sealed()
-        evaluator.check(task, tunes=False)
+        evaluator.check(task, {}, tunes=False)
         with pytest.raises(UsageError, match=r"but subtask '.*' of validation of 'mmlu' has 4 ex"):
-            evaluator.check(task, tunes=True)
+            evaluator.check(task, {}, tunes=True)
         with pytest.raises(UsageError, match="num_fewshot = 6, but subtask"):
-            LmEval(num_fewshot=6).check(task, tunes=False)
+            LmEval(num_fewshot=6).check(task, {}, tunes=False)
 
     def test_of_a_subtask_that_only_the_test_has(self, evaluate: Evaluate) -> None:
         task = mmlu()

@@ -26,7 +26,7 @@ PLUGIN = """
 from dataclasses import dataclass
 
 from harness import hookimpl
-from harness.testing.text import ToyTask
+from harness.testing.toys import ToyTask
 from harness.testing.image_text import ToyImageTextTask, seeing_model
 
 @dataclass(frozen=True)

@@ -168,6 +168,6 @@ class TestLinearProbe:
         with pytest.raises(UsageError, match="shots = -1"):
             LinearProbe(shots=-1)
         with pytest.raises(UsageError, match="shots = 99, but class"):
-            LinearProbe(shots=99).check(task)
+            LinearProbe(shots=99).check(task, {}, tunes=False)
         with pytest.raises(ContractError, match="label_names"):
-            LinearProbe().check(make_task(make_rows([0], ["a"])))
+            LinearProbe().check(make_task(make_rows([0], ["a"])), {}, tunes=False)

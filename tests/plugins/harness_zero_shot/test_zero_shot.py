@@ -218,11 +218,11 @@ class TestTexts:
     def test_classes_without_texts_are_refused(self) -> None:
         task = a_task([0, 1], 2)
         with pytest.raises(UsageError, match="texts for 1 of its 2 classes"):
-            ZeroShot().check(replace(task, class_texts=(("a",),)))
+            ZeroShot().check(replace(task, class_texts=(("a",),)), {}, tunes=False)
         with pytest.raises(UsageError, match="Set templates"):
-            ZeroShot().check(replace(task, class_texts=()))
+            ZeroShot().check(replace(task, class_texts=()), {}, tunes=False)
         with pytest.raises(ContractError, match="label_names"):
-            ZeroShot(templates="a {}").check(replace(task, label_names=()))
+            ZeroShot(templates="a {}").check(replace(task, label_names=()), {}, tunes=False)
 
 
 class TestRecomputing:
