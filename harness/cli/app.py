@@ -8,11 +8,12 @@ import typer
 
 from harness.cli.compare import compare
 from harness.cli.console import warn, warn_of_broken
-from harness.cli.inspecting import doctor, ls, plugins, show
+from harness.cli.inspecting import doctor, ls, plugins
 from harness.cli.leaderboard import leaderboard
 from harness.cli.plot import plot
 from harness.cli.results import results
 from harness.cli.running import bench, distill, plan
+from harness.cli.showing import show
 from harness.plugins import PluginHost
 from harness.version import __version__
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from harness.machine.progress import BarProgress, LineProgress
 from harness.registry.specs import split_specs
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
 
 
 def data_console() -> Console:
-    """For results. Piped output is as wide as its content."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    """For results. Piped output is as wide as its content; no text is read as markup."""
+    width = None if sys.stdout.isatty() else 200
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def log_console() -> Console:
     """For everything else."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_error(message: str, hint: str = "") -> None:
     console = log_console()
-    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    console.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
     if hint:
-        console.print(escape(hint), soft_wrap=True)
+        console.print(hint, soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    log_console().print(f"[yellow]warning:[/] {escape(message)}", soft_wrap=True)
+    log_console().print(Text.assemble(("warning:", "yellow"), f" {message}"), soft_wrap=True)
 
 
 def warn_of_broken(broken: list[BrokenPlugin]) -> None:

@@ -121,7 +121,7 @@ def _write(path: Path, text: str) -> None:
         write_atomic(path, text.encode())
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}") from error
-    log_console().print(f"wrote {path}", markup=False, highlight=False)
+    log_console().print(f"wrote {path}")
 
 
 def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: bool) -> None:
@@ -135,6 +135,6 @@ def _check(host: PluginHost, board: Board, path: Path, format: str, *, cost: boo
     found = differences(committed, render(host, board, format, cost=cost))
     if found:
         typer.echo(found, nl=False)
-        log_console().print(f"{path} is not the board of these records", style="red", markup=False)
+        log_console().print(f"{path} is not the board of these records", style="red")
         raise typer.Exit(1)
-    log_console().print(f"{path} is the board of these records", markup=False)
+    log_console().print(f"{path} is the board of these records")

@@ -39,4 +39,4 @@ def plot(
     kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
     path = out or Path(f"{kind}.svg")
     draw(make_plot(build_board(kept, metric=metric), kind), path)
-    log_console().print(f"drew {path}", markup=False, highlight=False)
+    log_console().print(f"drew {path}")

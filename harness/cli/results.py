@@ -155,6 +155,5 @@ def _print_findings(done: Verification) -> None:
         console.print(table)
     console.print(
         f"{done.records} records checked, the metrics of {done.recomputed} computed again:"
-        f" {len(done.errors)} errors, {len(done.remarks)} remarks",
-        markup=False,
+        f" {len(done.errors)} errors, {len(done.remarks)} remarks"
     )

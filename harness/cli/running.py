@@ -263,8 +263,7 @@ def _print_bench(result: Any, *, as_json: bool) -> None:
     log = log_console()
     log.print(
         f"{outcome.computed} computed, {outcome.reused} found, {len(outcome.failures)} failed"
-        f" in {result.output}",
-        markup=False,
+        f" in {result.output}"
     )
     if len(result.results):
         print_board(result.host, result.board(), "json" if as_json else "terminal")
@@ -272,7 +271,6 @@ def _print_bench(result: Any, *, as_json: bool) -> None:
         log.print(
             f"failed: {failure.distiller} {failure.budget} → {failure.student} on {failure.task}"
             f" ({failure.stage}): {failure.message}",
-            markup=False,
             style="red",
         )
 

@@ -115,6 +115,7 @@ class ImageFolder(OwnTask):
     `text`), or in a text file of the image's name. An image in a subfolder has its name as the
     class, and without a caption the first template as the caption.
 
+    path: of the folder.
     classes: whether subfolders are classes.
     """
 
@@ -135,6 +136,8 @@ class WebDataset(OwnTask):
 
     Files of one name are a sample: an image, and `.txt` with the caption or `.json` with the key
     `caption`; `.cls`, if any, is the class. Split by the images' hashes.
+
+    path: of a tar file, or of a folder with several.
     """
 
     path: str = ""
@@ -151,9 +154,10 @@ class WebDataset(OwnTask):
 class ImageHub(OwnTask):
     """A data set of the hub with a column of images: image-hf:OWNER/NAME.
 
+    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
     revision: a commit, branch or tag, resolved to a commit; the newest when empty.
     image, caption, label: columns; without a caption column, captions are the first template.
-    validation, test: splits of its own; carved from train by hash when empty.
+    train: its split. validation, test: splits of its own; carved from train by hash when empty.
     """
 
     dataset: str = ""

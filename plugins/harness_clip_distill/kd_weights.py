@@ -13,10 +13,12 @@ class KdWeights:
     """Of the terms of CLIP-KD (Yang et al. 2024, arXiv 2307.12732); 0 turns one off.
 
     task: the contrastive loss; ckd: relations over the batch; icl: interaction of the models;
-    fd: distance of embeddings; mfd: the same from images of which `hidden` of the patches are
-    hidden; gd: distance of gradients; afd: contrast of fused embeddings. The full method is task,
-    ckd, icl and fd, with the published weights; those of mfd and gd, were they on, are 2000 and
-    1e8.
+    fd: distance of embeddings; mfd: the same from partly hidden images; gd: distance of
+    gradients; afd: contrast of fused embeddings.
+    hidden: share of the patches that `mfd` hides.
+
+    The full method is task, ckd, icl and fd, with the published weights; those of mfd and gd,
+    were they on, are 2000 and 1e8.
     """
 
     task: float = 1.0

@@ -43,7 +43,7 @@ class Coreset(ABC):
     proxy: the student whose encoder or training the choice rests on; the suite's when empty.
     balanced: choose within each class, as many of each as the budget allows; otherwise choose
     among all rows, whatever their class.
-    pool: about how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
+    pool: about how many train rows to consider, each class by its share; all when 0.
     """
 
     proxy: str = ""

@@ -109,7 +109,8 @@ class LanguageModelOptions:
 class MatchingOptions(LanguageModelOptions):
     """The options of the language model, and those of gradient matching.
 
-    match_steps: outer loops; each resets the learner and makes `inner_steps` generator updates.
+    match_steps: outer loops, each of which resets the learner; inner_steps: generator updates in
+    each.
     match_learning_rate, match_warmup: of the generator, cosine over all its updates.
     synthetic_batch: samples of a class in one update, one from each cluster.
     temperature: of the softmax over minus the samples' losses, which gives their weights.

@@ -40,9 +40,9 @@ class TableTask:
     choices, answer: columns with the choices and the number of the right one, for multiple
     choice; the completion is then the right choice. subtask: a column that names a row's subtask.
     metric: what ranks; `acc_norm` with choices and `token_likelihood` without when empty.
-    pool: `self`, `p3` or a file, see the task `arc-easy`.
-    validation, test: a file or split of its own; carved from the rest by hash when empty, with
-    the shares `validation_share` and `test_share` of the rows.
+    pool: `self`, `p3` or a file, see the task `arc-easy`; pool_template: of such a pool's prompts.
+    validation, test: a file or split of its own; carved from the rest by hash when empty.
+    validation_share, test_share: of the rows, where they are carved.
     limit: rows kept of validation and of test, chosen by hash; all when 0.
     """
 
@@ -145,7 +145,10 @@ class TableTask:
 
 @dataclass(frozen=True)
 class InstructionFile(TableTask):
-    """A JSONL, CSV or Parquet file; `validation` and `test` name files of their own."""
+    """A JSONL, CSV or Parquet file; `validation` and `test` name files of their own.
+
+    path: of the file.
+    """
 
     path: str = ""
 
@@ -168,6 +171,8 @@ class InstructionFile(TableTask):
 class InstructionHub(TableTask):
     """A data set of the hub; `train`, `validation` and `test` name its splits.
 
+    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
+    train: the split that is the pool.
     revision: a commit, tag or branch; the newest when empty. The commit found stands in the
     task's source.
     """

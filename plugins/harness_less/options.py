@@ -22,11 +22,10 @@ class WarmUpOptions:
 
     proxy: the student that is warmed up; the suite's when empty.
     fraction: of the pool's rows, drawn anew for each seed; epochs: each leaves one checkpoint.
-    batch_size, learning_rate, clip_norm: of AdamW without decay; the rate rises over the share
-    `warmup` of the steps and falls as a line; clip_norm 0 turns clipping off.
+    batch_size, learning_rate: of AdamW without decay; warmup: the share of the steps over which
+    the rate rises, before it falls as a line; clip_norm: 0 turns clipping off.
     max_length: tokens kept of a row, here and for gradients.
-    pool: how many train rows to consider, here and for the choice, all when 0; see
-    `row_pool.pooled_rows`.
+    pool: how many train rows to consider, here and for the choice; all when 0.
     lora_rank, lora_alpha, lora_dropout, lora_targets: of the adapters, the only weights trained.
     """
 

@@ -18,14 +18,14 @@ class LightClipOptions:
     """Of the three parts, each of which 0 turns off.
 
     softening: the share that a pair's label gives to the batch's negatives at the end of
-    training; rise: how it gets there from 0; negatives: share alike, or by the softmax of cosines
-    over `softening_temperature`.
-    token_weight: of the loss between matched patches and words; matcher, patches_a_word, entropy
-    and iterations: how they are matched (`k-to-1` and `sinkhorn` have options);
+    training; rise: how it gets there from 0; negatives: share alike, or by the softmax of cosines;
+    softening_temperature: of that softmax.
+    token_weight: of the loss between matched patches and words; matcher: how they are matched;
+    patches_a_word: of `k-to-1`; entropy, iterations: of `sinkhorn`;
     token_negatives: other captions that an image's own is told from, 0 for none.
     mlm_weight: of the loss of predicted words; mask_rate: share of the words to be predicted, 80 %
     of them masked, 10 % replaced; attention: of the masked pass; fusion: whether it sees the
-    image, after each of the text tower's layers `stages`, counted from 1, or all when empty.
+    image; stages: the text tower's layers after which it does, counted from 1, all when empty.
     """
 
     softening: float = 0.2

@@ -37,7 +37,7 @@ class LmEval:
     the harness task itself when empty.
     num_fewshot: examples in front of each question; the task's own number when not set. Those
     of the harness task come from its validation split: the first ones of the question's own
-    subtask where there are subtasks, else as fewshot_seed draws them.
+    subtask where there are subtasks, else drawn. fewshot_seed: draws them.
     limit: documents scored, the first ones of each task; all when 0. A whole number, because
     lm-eval takes 1.0 for one document and 0.99 for almost all.
     batch_size: texts read at once; it may change the last digits of a log-likelihood.

@@ -39,7 +39,8 @@ class DSIR:
     `smoothing` more counts in target and pool: a target of some hundred rows leaves most buckets
     empty, and one n-gram that it lacks should not decide. No row is left out for being short.
 
-    buckets: 10,000 in the paper. ngrams: the longest n-gram, 2 in the paper.
+    buckets: 10,000 in the paper. ngrams: the longest n-gram, 2 in the paper. smoothing: counts
+    that each bucket is given.
     """
 
     buckets: int = 10_000

@@ -16,7 +16,7 @@ class ProxyOptions:
     """Which model, and how many rows it looks at.
 
     proxy: an untrained student; the suite's when empty.
-    pool: how many train rows to consider, all when 0; see `row_pool.pooled_rows`.
+    pool: how many train rows to consider; all when 0.
     """
 
     proxy: str = ""

@@ -31,8 +31,10 @@ class TableTask:
     text: the text column, or two for pairs of texts; label: the label column.
     label_values: its values in the order of their class numbers; sorted when empty.
     label_names: what to call the classes, in the same order; their values when empty.
-    validation, test: a file or split of its own; carved from the rest by hash when empty,
-    with the shares `validation_share` and `test_share` of the rows.
+    metric: what ranks; `f1` is of the second of two classes, `accuracy_f1` its mean
+    with accuracy.
+    validation, test: a file or split of its own; carved from the rest by hash when empty.
+    validation_share, test_share: of the rows, where they are carved.
     drop_empty: leave rows without text out, rather than refuse them.
     """
 
@@ -135,7 +137,10 @@ class TableTask:
 
 @dataclass(frozen=True)
 class FileTask(TableTask):
-    """A table in a file; `validation` and `test` name files of the same kind."""
+    """A table in a file; `validation` and `test` name files of the same kind.
+
+    path: of the file.
+    """
 
     path: str = ""
 
@@ -157,7 +162,10 @@ class FileTask(TableTask):
 
 @dataclass(frozen=True)
 class CsvTask(FileTask):
-    """A CSV file with a header, packed or not; `delimiter` is one character or `tab`."""
+    """A CSV file with a header, packed or not.
+
+    delimiter: one character, or `tab`.
+    """
 
     delimiter: str = ","
 
@@ -187,6 +195,8 @@ class JsonlTask(FileTask):
 class HubTask(TableTask):
     """A data set of the hub; `train`, `validation` and `test` name its splits.
 
+    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
+    train: the split to distil.
     revision: a commit, tag or branch; the newest when empty. The commit found stands in the
     task's source. Splits without labels, such as GLUE's test splits, are refused.
     """

@@ -127,7 +127,10 @@ class TransformerStudent(ABC):
 
 @dataclass(frozen=True)
 class NamedStudent(TransformerStudent):
-    """A family with a fixed list of variants, each pinned to one origin."""
+    """A family with a fixed list of variants, each pinned to one origin.
+
+    variant: which of them.
+    """
 
     variant: str = "base"
 

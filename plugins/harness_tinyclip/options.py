@@ -16,8 +16,10 @@ class TinyClipOptions(TeacherOptions):
     """How the student starts, in how many stages, and what it mimics; the teacher as for others.
 
     inherit: `none` starts from the student's own weights; `manual` from the leading part of the
-    teacher's, layers by `depth`; `auto` learns which part of the teacher to keep, until it has as
-    many parameters as the student.
+    teacher's; `auto` learns which part of the teacher to keep, until it has as many parameters as
+    the student.
+    depth: the layers of a student with fewer: at a whole interval from the first one on, or
+    spread over all.
     stages: models on the way from the teacher's size to the student's, this one included, their
     sizes in equal ratios; shares: of the recipe's steps that each stage takes, equal when empty.
     alpha: of the soft loss, the rest being CLIP's own; weight: of both.

@@ -34,6 +34,7 @@ class Points:
 class EmbeddedCoreset(Coreset):
     """A coreset on embeddings of an untrained proxy, or on TF-IDF without a model.
 
+    embedding: `proxy` or `tfidf`.
     pooling: how the proxy's last layer becomes one vector. `mean` is the default: it is what
     sentence encoders such as MiniLM are trained with, and on a raw BERT it keeps more of the
     meaning than the classification token (Reimers and Gurevych 2019, table 1). `cls` is what

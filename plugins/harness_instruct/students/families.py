@@ -15,7 +15,10 @@ from harness_instruct.students.causal_student import CausalStudent
 
 @dataclass(frozen=True)
 class NamedCausalLM(CausalStudent):
-    """A family with a fixed list of variants, each pinned to one origin."""
+    """A family with a fixed list of variants, each pinned to one origin.
+
+    variant: which of them.
+    """
 
     variant: str = "base"
 
