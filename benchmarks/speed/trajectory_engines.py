@@ -29,9 +29,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language.lora import LoraOptions, add_lora
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.inner_loop.chunk_losses import ResponseLoss
 from harness.kit.trajectories.inner_loop.engines import ENGINES, EngineName, OuterGradient
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.inner_losses import ResponseLoss
 from harness.kit.trajectories.inner_loop.matching_loss import Passage
 from harness.kit.trajectories.inner_loop.optimizers import Adam, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop

@@ -12,7 +12,7 @@ from harness.errors import DivergenceError
 from harness.kit.trajectories.inner_loop.steps import Learned
 from harness.kit.trajectories.proxies import Trainable
 from harness.randomness import derive_seed
-from harness_tdd.learning import Learning
+from harness_tdd.outer_step import Learning
 
 
 @dataclass(frozen=True)

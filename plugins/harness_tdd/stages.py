@@ -15,7 +15,7 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.kit.embedding import proxy_inputs, proxy_student
 from harness.kit.trajectories.initial_rows import Beginning, initial_rows
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.steps import Learned
 from harness.kit.trajectories.proxies import ClassifierProxy, Trainable, matched_parameters
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
@@ -24,12 +24,12 @@ from harness.kit.trajectories.token_projection import NearestTokens, nearest_tok
 from harness.kit.trajectories.vector_arrays import vector_arrays
 from harness.kit.trajectories.words import drift, neighbours, read_vocabulary, without_blanks
 from harness.types import LABEL_COLUMN, DistilledData, TaskData
-from harness_tdd.learning import CURVES, Learning, Learnt
+from harness_tdd.initial_parameters import Starts
 from harness_tdd.measuring import Stage, stage_loss, start_loss
 from harness_tdd.options import TddOptions
+from harness_tdd.outer_step import CURVES, Learning, Learnt
 from harness_tdd.parameters import top_third
 from harness_tdd.real_rows import RealRows
-from harness_tdd.starts import Starts
 from harness_tdd.tokens import TddTokens
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.trajectories.picture import Way, png_of, trajectory_picture
-from harness_trajectory.learning import Learnt
-from harness_trajectory.passages import Measured, Passages
+from harness_trajectory.expert_segments import Measured, Passages
+from harness_trajectory.outer_step import Learnt
 
 DRAWN = {
     "initial": "student on the first rows",

@@ -27,15 +27,15 @@ from harness.kit.trajectories.words import (
     without_blanks,
 )
 from harness.types import DistilledData, TaskData
-from harness_trajectory.learning import SAVE_SECONDS, Learning, Learnt
-from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.passages import (
+from harness_trajectory.expert_segments import (
     Measured,
     Passages,
     expert_inputs,
     measure,
     train_experts,
 )
+from harness_trajectory.options import TrajectoryOptions
+from harness_trajectory.outer_step import SAVE_SECONDS, Learning, Learnt
 from harness_trajectory.pictures import show
 from harness_trajectory.proxies import build_proxy
 

@@ -27,8 +27,8 @@ from harness.kit.trajectories.experts import (
     completion_learner,
     train_only,
 )
-from harness.kit.trajectories.inner_loop.chunk_losses import ClassLoss, ResponseLoss
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.inner_losses import ClassLoss, ResponseLoss
 from harness.kit.trajectories.inner_loop.steps import ChunkLoss
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import PseudoRows

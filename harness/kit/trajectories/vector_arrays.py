@@ -13,7 +13,7 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.learned_tokens import learned_tokens, numbered, vocabulary_digest
+from harness.kit.trajectories.learned_embeddings import learned_tokens, numbered, vocabulary_digest
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.protocols import Student
 from harness.types import DistilledData, Recipe, TaskData

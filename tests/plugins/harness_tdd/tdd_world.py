@@ -18,8 +18,8 @@ from harness.registry.components import DistillerComponent
 from harness.registry.contracts import check_distilled
 from harness.testing.toys import toy_task
 from harness.types import DistilledData, TaskData
-from harness_tdd.learning import Learning
 from harness_tdd.options import TddOptions
+from harness_tdd.outer_step import Learning
 from harness_tdd.stages import build_learning
 from harness_tdd.tokens import TddTokens
 from harness_tdd.vectors import Tdd

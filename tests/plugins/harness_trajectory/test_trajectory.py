@@ -22,7 +22,7 @@ from harness.kit.trajectories.pseudo_prompts import prompts_of
 from harness.types import TaskData
 from harness_instruct.students.families import Llama
 from harness_trajectory import stages
-from harness_trajectory.learning import Learning, Learnt
+from harness_trajectory.outer_step import Learning, Learnt
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache
 

@@ -11,13 +11,13 @@ Experts on real data and their use as targets: Cazenavette et al., "Dataset Dist
 Matching Training Trajectories", CVPR 2022, arXiv 2203.11932, section 3.
 """
 
-from harness.kit.trajectories.experts.learner import (
+from harness.kit.trajectories.experts.manifest import ExpertManifest, ExpertOptions
+from harness.kit.trajectories.experts.model import (
     ExpertLearner,
     classification_learner,
     completion_learner,
     train_only,
 )
-from harness.kit.trajectories.experts.manifest import ExpertManifest, ExpertOptions
 from harness.kit.trajectories.experts.optimizer import ExpertOptimizer, OptimizerMemory
 from harness.kit.trajectories.experts.recording import record_experts
 from harness.kit.trajectories.experts.segments import (

@@ -17,13 +17,13 @@ from harness.kit.files import manifest_file
 from harness.kit.files.scaled_rows import scaled_rows
 from harness.kit.training.batching import sample_batches
 from harness.kit.trajectories.experts.files import create, require_sizes, write_at
-from harness.kit.trajectories.experts.learner import ExpertLearner
 from harness.kit.trajectories.experts.manifest import (
     ExpertManifest,
     ExpertOptions,
     read_manifest,
     weights_digest,
 )
+from harness.kit.trajectories.experts.model import ExpertLearner
 from harness.kit.trajectories.experts.optimizer import OptimizerMemory
 from harness.kit.trajectories.experts.progress import Progress, read_progress, write_progress
 from harness.kit.trajectories.experts.trajectories import ExpertTrajectories

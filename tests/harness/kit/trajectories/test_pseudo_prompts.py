@@ -18,8 +18,8 @@ from harness.kit.language.encoding import InstructionEncoder
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.inner_loop.chunk_losses import ResponseLoss
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.inner_losses import ResponseLoss
 from harness.kit.trajectories.pseudo_prompts import (
     PseudoPrompts,
     kmeans_sources,

@@ -17,8 +17,8 @@ from harness.kit.language.forward import CausalForward
 from harness.kit.language.training import completion_losses
 from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS, ClassLoss
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS, ClassLoss
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS, PseudoRows
 
 EVERY = pytest.mark.parametrize("family", list(FAMILIES))

@@ -8,7 +8,7 @@ from trajectory_world import make_world, prompt_masks
 
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.learned_tokens import vocabulary_digest
+from harness.kit.trajectories.learned_embeddings import vocabulary_digest
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.vector_arrays import read_rows, vector_arrays
 

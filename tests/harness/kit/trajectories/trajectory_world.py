@@ -13,8 +13,8 @@ from causal_models import make_lm
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language.lora import LoraOptions, add_lora
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS, ResponseLoss
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS, ResponseLoss
 from harness.kit.trajectories.inner_loop.matching_loss import Passage
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop

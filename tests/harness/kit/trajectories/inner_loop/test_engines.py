@@ -13,7 +13,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from trajectory_world import OPTIMIZERS, World, make_world
 
 from harness.errors import DivergenceError, UsageError
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
 from harness.kit.trajectories.inner_loop.engines import (
     ENGINES,
     EngineName,
@@ -22,6 +21,7 @@ from harness.kit.trajectories.inner_loop.engines import (
     tesla,
     unroll,
 )
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.optimizers import InnerState, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS

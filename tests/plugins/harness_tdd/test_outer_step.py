@@ -18,12 +18,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import DivergenceError
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
 from harness.kit.trajectories.inner_loop.engines import OuterGradient, adjoint
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
-from harness_tdd import learning as module
-from harness_tdd.learning import CURVES, Learning, Learnt
+from harness_tdd import outer_step as module
 from harness_tdd.measuring import Stage, stage_loss
+from harness_tdd.outer_step import CURVES, Learning, Learnt
 
 SUBSET = "*.layer.1.*,classifier.*"
 

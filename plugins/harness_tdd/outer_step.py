@@ -12,17 +12,17 @@ from torch.nn import functional
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.trajectories.inner_loop.chunk_losses import LABELS
 from harness.kit.trajectories.inner_loop.engines import OuterGradient, OuterLoss, adjoint
+from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
-from harness.kit.trajectories.outer_adam import adam_step
+from harness.kit.trajectories.outer_loop import adam_step
 from harness.kit.trajectories.proxies import Trainable
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.words import Vocabulary
+from harness_tdd.initial_parameters import Starts
 from harness_tdd.options import TddOptions
 from harness_tdd.real_rows import RealRows
-from harness_tdd.starts import Starts
 
 EXPLODED = 100.0
 """A cross-entropy in nats that is taken for a diverged inner loop; not learning has log classes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.kit.trajectories.outer_adam import adam_step
+from harness.kit.trajectories.outer_loop import adam_step
 
 
 def test_steps_are_those_of_torchs_adam() -> None:

@@ -8,7 +8,7 @@ import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedModel
 
 from harness.errors import UsageError
-from harness.kit.trajectories.learned_tokens import learned_tokens, numbered, vocabulary_digest
+from harness.kit.trajectories.learned_embeddings import learned_tokens, numbered, vocabulary_digest
 
 
 def models() -> list[PreTrainedModel]:

@@ -10,7 +10,7 @@ import torch
 from tdd_world import Checkpoint, make_context, make_learning, toy
 
 from harness.errors import UsageError
-from harness_tdd.learning import Learning
+from harness_tdd.outer_step import Learning
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,13 @@ from harness.kit.trajectories.inner_loop.engines import (
 from harness.kit.trajectories.inner_loop.optimizers import InnerState
 from harness.kit.trajectories.inner_loop.regularisers import Strength, neighbour_pull, norm_pull
 from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
-from harness.kit.trajectories.outer_adam import adam_step
+from harness.kit.trajectories.outer_loop import adam_step
 from harness.kit.trajectories.proxies import Trainable
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.token_projection import NearestTokens, nearest_tokens
 from harness.kit.trajectories.words import Vocabulary
+from harness_trajectory.expert_segments import Passages
 from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.passages import Passages
 
 SAVE_SECONDS = 20.0
 """Between two notes of where the loop stands: what a kill may lose."""

@@ -15,7 +15,7 @@ from matching_world import instructions, make_context, small
 from harness.kit.trajectories.inner_loop.steps import InnerLoop
 from harness.kit.trajectories.pseudo_prompts import prompts_of
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
-from harness_trajectory.passages import Passages, train_experts
+from harness_trajectory.expert_segments import Passages, train_experts
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache
 
