@@ -1,4 +1,4 @@
-"""Where inner loops begin: the proxy's checkpoint, each time with another head."""
+"""Initial parameters of students: the proxy's checkpoint, each time with another head."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness.kit.trajectories.proxies import ClassifierProxy
 
 
 @dataclass
-class Starts:
-    """Fresh students as flat parameters, built once each.
+class InitialParameters:
+    """Where inner loops begin: fresh students as flat parameters, built once each.
 
-    heads: how many different ones are learned from; 0 for a new one in every step.
+    heads: how many different ones are learned from; 0 for a new one in every outer step.
     """
 
     student: TextStudent
@@ -37,14 +37,14 @@ class Starts:
         self._first = self.proxy.layout.split(self.proxy.view.start())
 
     def learned_from(self, step: int) -> Tensor:
-        """[P] the start of an outer step; every head is used as often as any other."""
-        return self._start("tdd head", step % self.heads if self.heads else step)
+        """[P] of an outer step; every head is used as often as any other."""
+        return self._parameters("tdd head", step % self.heads if self.heads else step)
 
     def measured_on(self, number: int) -> Tensor:
-        """[P] a start that is never learned from."""
-        return self._start("tdd measured head", number)
+        """[P] that are never learned from."""
+        return self._parameters("tdd measured head", number)
 
-    def _start(self, use: str, number: int) -> Tensor:
+    def _parameters(self, use: str, number: int) -> Tensor:
         key = (use, number)
         drawn = self._drawn.get(key)
         if drawn is None:

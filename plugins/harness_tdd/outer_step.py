@@ -1,12 +1,10 @@
-"""The outer loop: vectors, soft labels and a step size learned by Adam from real rows' loss."""
+"""One outer step: the gradient of real rows' loss after an inner loop on synthetic data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,11 +14,11 @@ from harness.kit.trajectories.inner_loop.engines import OuterGradient, OuterLoss
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
-from harness.kit.trajectories.outer_loop import adam_step
-from harness.kit.trajectories.proxies import Trainable
+from harness.kit.trajectories.outer_loop import OuterState
+from harness.kit.trajectories.proxies import SyntheticData, Trainable
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.words import Vocabulary
-from harness_tdd.initial_parameters import Starts
+from harness_tdd.initial_parameters import InitialParameters
 from harness_tdd.options import TddOptions
 from harness_tdd.real_rows import RealRows
 
@@ -28,63 +26,18 @@ EXPLODED = 100.0
 """A cross-entropy in nats that is taken for a diverged inner loop; not learning has log classes."""
 
 CURVES = ("loss", "step_size", "gradient_norm")
-_STEP_SIZE = "log_step_size"
+VECTORS, LOG_STEP_SIZE = "vectors", "log_step_size"
+"""In the outer state, beside `LABELS`: [m, longest, d], zero where nothing is learned; []."""
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What was learned.
+class PerformanceMatching:
+    """Lowers the loss of real rows after an inner loop on some synthetic rows.
 
-    vectors: [m, longest, d], zero where nothing is learned; label_logits: [m, classes];
-    log_step_size: []; curves: a value for each step done; diverged: the step at which it was
-    stopped, or -1.
+    labels: [m] the synthetic rows' own classes.
     """
 
-    vectors: Tensor
-    label_logits: Tensor
-    log_step_size: Tensor
-    curves: Mapping[str, np.ndarray]
-    diverged: int = -1
-
-    @property
-    def step_size(self) -> Tensor:
-        return self.log_step_size.exp()
-
-    @property
-    def soft_labels(self) -> np.ndarray:
-        """[m, classes] float64 probabilities."""
-        return self.label_logits.double().softmax(-1).cpu().numpy()
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, for a file."""
-        return {
-            "vectors": self.vectors.cpu().numpy(),
-            "label_logits": self.label_logits.cpu().numpy(),
-            "log_step_size": self.log_step_size.reshape(1).cpu().numpy(),
-            **{f"curve {name}": np.asarray(self.curves[name]) for name in CURVES},
-            "diverged": np.array([self.diverged]),
-        }
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> Learnt:
-        """What `arrays` gave."""
-        return cls(
-            vectors=torch.tensor(arrays["vectors"], device=device),
-            label_logits=torch.tensor(arrays["label_logits"], device=device),
-            log_step_size=torch.tensor(arrays["log_step_size"], device=device).reshape([]),
-            curves={name: arrays[f"curve {name}"] for name in CURVES},
-            diverged=int(arrays["diverged"][0]),
-        )
-
-
-@dataclass(frozen=True)
-class Learning:
-    """Learns the vectors and labels of some rows.
-
-    labels: [m] the rows' own classes.
-    """
-
-    starts: Starts
+    initial: InitialParameters
     real: RealRows
     rows: Trainable
     labels: Tensor
@@ -92,101 +45,68 @@ class Learning:
     options: TddOptions
     context: StageContext
 
-    def start(self) -> Learnt:
+    def start(self) -> OuterState:
         """Before any step: the embeddings of the rows' tokens, and their classes, smoothed."""
-        vectors = self.rows.pseudo.initial(self.starts.proxy.view)
-        classes = len(self.starts.proxy.task.label_names)
+        vectors = self.rows.pseudo.initial(self.initial.proxy.view)
+        classes = len(self.initial.proxy.task.label_names)
         sure = functional.one_hot(self.labels, classes).to(vectors.dtype)
         smooth = self.options.smoothing
-        logits = (sure * (1 - smooth) + smooth / classes).log()
-        rate = vectors.new_tensor(self.options.step_size).log()
-        return Learnt(vectors, logits, rate, {name: np.empty(0) for name in CURVES})
+        learned = {
+            VECTORS: vectors,
+            LABELS: (sure * (1 - smooth) + smooth / classes).log(),
+            LOG_STEP_SIZE: vectors.new_tensor(self.options.step_size).log(),
+        }
+        return OuterState.initial(learned, CURVES)
 
-    def run(self) -> Learnt:
-        """All steps.
-
-        A diverging inner loop ends the run at the last vectors whose inner loop did not.
+    def step(self, state: OuterState) -> OuterState:
+        """One update of embeddings, labels and step size.
 
         Raises:
-            DivergenceError: the very first one did.
+            DivergenceError: see `gradient`.
         """
-        state = good = self.start()
-        moments = {n: (torch.zeros_like(t), torch.zeros_like(t)) for n, t in leaves(state).items()}
-        rows = []
-        steps = range(self.options.outer_steps)
-        for step in self.context.track(steps, "learning rows", total=len(steps)):
-            try:
-                found = self.gradient(state, step)
-            except DivergenceError as error:
-                if step == 0:
-                    raise DivergenceError(
-                        f"tdd: {error.message} before anything was learned",
-                        hint="Lower step_size, or inner_steps.",
-                    ) from error
-                state = replace(good, diverged=step)
-                break
-            norm = float(found.learned[EMBEDDINGS].norm())
-            rows.append((found.loss, float(state.step_size), norm))
-            good, state = state, self.updated(state, found, moments, step)
-        curves = np.array(rows).reshape(-1, len(CURVES)).T
-        return replace(state, curves=dict(zip(CURVES, curves, strict=True)))
+        options, found = self.options, self.gradient(state)
+        rest = 1 - state.steps / options.outer_steps if options.decay else 1.0
+        coordinate = (self.vocabulary.mean_square / state.learned[VECTORS].shape[-1]) ** 0.5
+        rates = {
+            VECTORS: rest * options.learning_rate * coordinate,
+            LABELS: rest * options.label_learning_rate,
+            LOG_STEP_SIZE: options.step_learning_rate,
+        }
+        gradients = dict(found.learned)
+        gradients[VECTORS] = gradients.pop(EMBEDDINGS)
+        log_step_size = state.learned[LOG_STEP_SIZE]
+        gradients[LOG_STEP_SIZE] = log_step_size.new_tensor(found.log_step_size)
+        values = (found.loss, float(log_step_size.exp()), float(gradients[VECTORS].norm()))
+        return state.updated(gradients, rates, dict(zip(CURVES, values, strict=True)))
 
-    def gradient(self, state: Learnt, step: int) -> OuterGradient:
-        """Of the loss of a batch of real rows after an inner loop; draws depend on `step` alone.
+    def gradient(self, state: OuterState) -> OuterGradient:
+        """Of the loss of a batch of real rows; draws depend on the outer step's number alone.
 
         Raises:
             DivergenceError: the inner loop left the finite numbers, or ended far away.
         """
-        found = adjoint(*self.problem(state, step))
+        found = adjoint(*self.problem(state))
         if found.loss > EXPLODED:
             raise DivergenceError(f"the loss of real rows is {found.loss:.3g}")
         return found
 
     def problem(
-        self, state: Learnt, step: int
+        self, state: OuterState
     ) -> tuple[InnerLoop, InnerState, Learned, Tensor, OuterLoss]:
-        """What an engine is asked in a step."""
-        generator = self.context.numpy_generator("tdd draw", step)
-        begun = self.optimizer.begin(self.starts.learned_from(step))
+        """What an engine is asked in an outer step."""
+        generator = self.context.numpy_generator("tdd draw", state.steps)
+        begun = self.optimizer.begin(self.initial.learned_from(state.steps))
         batch = self.real.batch(self.options.real_batch, generator)
-        loop = self.loop(self.rows, generator)
-        return loop, begun, self.learned(state), state.log_step_size, self.real.loss(batch)
+        loop = self.inner_loop(self.rows, generator)
+        learned, rate = self._learned(state), state.learned[LOG_STEP_SIZE]
+        return loop, begun, learned, rate, self.real.loss(batch)
 
-    def updated(
-        self,
-        state: Learnt,
-        found: OuterGradient,
-        moments: dict[str, tuple[Tensor, Tensor]],
-        step: int,
-    ) -> Learnt:
-        """One step of Adam; `moments` are replaced."""
-        options = self.options
-        rest = 1 - step / options.outer_steps if options.decay else 1.0
-        coordinate = (self.vocabulary.mean_square / state.vectors.shape[-1]) ** 0.5
-        rates = {
-            EMBEDDINGS: rest * options.learning_rate * coordinate,
-            LABELS: rest * options.label_learning_rate,
-            _STEP_SIZE: options.step_learning_rate,
-        }
-        slopes = {**found.learned, _STEP_SIZE: state.log_step_size.new_tensor(found.log_step_size)}
-        moved = leaves(state)
-        for name, slope in slopes.items():
-            moved[name], moments[name] = adam_step(
-                moved[name], slope, moments[name], step + 1, rates[name]
-            )
-        return replace(
-            state,
-            vectors=moved[EMBEDDINGS],
-            label_logits=moved[LABELS],
-            log_step_size=moved[_STEP_SIZE],
-        )
+    def synthetic_data(self, state: OuterState) -> SyntheticData:
+        """What was learned."""
+        rate = state.learned[LOG_STEP_SIZE].exp()
+        return SyntheticData(self.rows, self._learned(state), rate)
 
-    def learned(self, state: Learnt) -> Learned:
-        """What the inner loop trains on."""
-        labels = {LABELS: state.label_logits} if self.options.soft_labels else {}
-        return {EMBEDDINGS: state.vectors, **labels}
-
-    def loop(self, rows: Trainable, generator: np.random.Generator) -> InnerLoop:
+    def inner_loop(self, rows: Trainable, generator: np.random.Generator) -> InnerLoop:
         """Inner steps on shuffled rows, each seen equally often, no batch short."""
         options = self.options
         return InnerLoop.shuffled(
@@ -203,11 +123,6 @@ class Learning:
     def optimizer(self) -> InnerOptimizer:
         return Adam() if self.options.inner_optimizer == "adam" else Sgd()
 
-
-def leaves(state: Learnt) -> dict[str, Tensor]:
-    """What Adam updates, by name."""
-    return {
-        EMBEDDINGS: state.vectors,
-        LABELS: state.label_logits,
-        _STEP_SIZE: state.log_step_size,
-    }
+    def _learned(self, state: OuterState) -> Learned:
+        labels = {LABELS: state.learned[LABELS]} if self.options.soft_labels else {}
+        return {EMBEDDINGS: state.learned[VECTORS], **labels}

@@ -33,4 +33,4 @@ class TddTokens(TddOptions):
         self.require_text(task)
         from harness_tdd.stages import token_rows
 
-        return token_rows(self, task, budget, context)
+        return token_rows(self, task, budget, context, soft=self.labels == "soft")

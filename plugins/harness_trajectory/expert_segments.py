@@ -1,8 +1,8 @@
-"""Experts on the full pool, and the pieces of their ways that learned rows are matched to."""
+"""Expert trajectories on the full pool, and their segments that student trajectories match."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.context import StageContext
+from harness.errors import DivergenceError
 from harness.fingerprint import digest, rows_digest
 from harness.kit.embedding import proxy_inputs
 from harness.kit.trajectories.experts import (
@@ -23,8 +24,8 @@ from harness.kit.trajectories.experts import (
 )
 from harness.kit.trajectories.inner_loop.matching_loss import Passage, relative_displacement
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectories.inner_loop.steps import ChunkLoss, InnerLoop, Learned
-from harness.kit.trajectories.proxies import Proxy
+from harness.kit.trajectories.inner_loop.steps import ChunkLoss, InnerLoop
+from harness.kit.trajectories.proxies import Proxy, SyntheticData
 from harness.randomness import derive_seed
 from harness.types import TaskData
 from harness_trajectory.options import TrajectoryOptions
@@ -85,8 +86,8 @@ def expert_options(options: TrajectoryOptions) -> ExpertOptions:
 
 
 @dataclass(frozen=True)
-class Passages:
-    """What a student follows, and how it trains on learned rows."""
+class ExpertSegments:
+    """What student trajectories are matched to, and the inner loop that makes them."""
 
     proxy: Proxy
     trajectories: ExpertTrajectories
@@ -98,7 +99,7 @@ class Passages:
         return range(self.options.experts - self.options.held_out)
 
     def draw(self, generator: np.random.Generator) -> Segment:
-        """A start of an expert that is learned from, and what lies behind it."""
+        """A segment of an expert that is learned from."""
         options = self.options
         drawn = draw_segment(
             self.trajectories,
@@ -111,7 +112,7 @@ class Passages:
         return Segment(drawn.expert, start, start + options.span)
 
     def measured(self) -> list[Segment]:
-        """Every start of the held-out experts, of all where none is held out."""
+        """Every segment of the held-out experts, of all where none is held out."""
         options = self.options
         first = options.experts - options.held_out if options.held_out else 0
         return [
@@ -120,7 +121,8 @@ class Passages:
             for start in range(options.first_start, options.max_start)
         ]
 
-    def passage(self, segment: Segment) -> Passage:
+    def target(self, segment: Segment) -> Passage:
+        """The expert's parameters at both ends."""
         ends = (segment.start, segment.target)
         start, target = (
             self.trajectories.state(segment.expert, state).to(self.proxy.device) for state in ends
@@ -150,7 +152,7 @@ class Passages:
             return Adam(*known.betas, known.eps)
         return Sgd(known.momentum)
 
-    def loop(self, loss: ChunkLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
+    def inner_loop(self, loss: ChunkLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
         """Inner steps on shuffled rows, each seen equally often, no batch short."""
         options = self.options
         return InnerLoop.shuffled(
@@ -165,18 +167,18 @@ class Passages:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How well some rows do on every measured passage.
+class MeasuredMatching:
+    """How well some rows match every measured segment.
 
-    losses: of the inner loops' ends, the option `loss`; track: [N + 1] mean of ||theta_k -
+    losses: of the inner loops' ends, the option `loss`; distances: [N + 1] mean of ||theta_k -
     target||^2 / D after each inner step; displacement: the largest ||theta_N - theta_0|| /
-    ||theta_0||; way: [N + 1, P] the parameters after each inner step from the first start.
+    ||theta_0||; states: [N + 1, P] the student trajectory from the first start.
     """
 
     losses: tuple[float, ...]
-    track: np.ndarray
+    distances: np.ndarray
     displacement: float
-    way: Tensor
+    states: Tensor
 
     @property
     def loss(self) -> float:
@@ -184,36 +186,32 @@ class Measured:
 
 
 def measure(
-    passages: Passages,
-    loss: ChunkLoss,
-    learned: Learned,
-    step_size: Tensor,
-    context: StageContext,
-) -> Measured:
-    """Trains on rows from every measured start, without learning anything of them.
+    segments: ExpertSegments, data: SyntheticData, context: StageContext
+) -> MeasuredMatching | None:
+    """Trains on synthetic data from every measured start, without learning anything of it.
 
-    All rows are compared on the same order of batches.
-
-    Raises:
-        DivergenceError: an inner loop left the finite numbers.
+    All are compared on the same order of batches. None where an inner loop diverges, which
+    unlearned rows may make it do.
     """
-    losses, tracks, moves = [], [], []
-    ways: list[Tensor] = []
-    rows = len(next(iter(learned.values())))
-    segments = passages.measured()
-    for place, segment in enumerate(_shown(segments, context)):
+    losses, distances, moves = [], [], []
+    states: list[InnerState] = []
+    measured = segments.measured()
+    for place, segment in enumerate(context.track(measured, "measuring", total=len(measured))):
         generator = np.random.default_rng(derive_seed("trajectory measuring", place))
-        passage = passages.passage(segment)
-        loop = passages.loop(loss, rows, generator)
-        states = loop.states(passages.start(segment), learned, step_size)
-        end = states[-1].theta
-        losses.append(float(passage.loss(passages.options.loss)(end)))
-        squared = passage.loss("squared")
-        tracks.append([float(squared(state.theta)) for state in states])
-        moves.append(relative_displacement(passage.start, end))
-        ways = ways or [state.theta.cpu() for state in states]
-    return Measured(tuple(losses), np.mean(tracks, axis=0), max(moves), torch.stack(ways))
-
-
-def _shown(segments: Sequence[Segment], context: StageContext) -> Iterator[Segment]:
-    return context.track(segments, "measuring", total=len(segments))
+        target = segments.target(segment)
+        loop = segments.inner_loop(data.rows.loss, len(data.rows.pseudo), generator)
+        try:
+            found = loop.states(segments.start(segment), data.learned, data.step_size)
+        except DivergenceError:
+            return None
+        losses.append(float(target.loss(segments.options.loss)(found[-1].theta)))
+        squared = target.loss("squared")
+        distances.append([float(squared(state.theta)) for state in found])
+        moves.append(relative_displacement(target.start, found[-1].theta))
+        states = states or found
+    return MeasuredMatching(
+        tuple(losses),
+        np.mean(distances, axis=0),
+        max(moves),
+        torch.stack([state.theta.cpu() for state in states]),
+    )

@@ -1,4 +1,4 @@
-"""From a task to distilled rows: experts, vectors, tokens, text, each measured."""
+"""From a task to distilled rows: experts, learned embeddings, tokens, text, each measured."""
 
 from __future__ import annotations
 
@@ -7,35 +7,27 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.errors import DivergenceError
-from harness.kit.files.checkpoint import Checkpoint
-from harness.kit.trajectories.initial_rows import Beginning, initial_rows
-from harness.kit.trajectories.proxies import Proxy, Trainable
+from harness.kit.trajectories.initial_rows import Initialisation, initial_rows
+from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
+from harness.kit.trajectories.proxies import Proxy, SyntheticData, Trainable
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.token_projection import NearestTokens
-from harness.kit.trajectories.words import (
-    Vocabulary,
-    drift,
-    neighbours,
-    read_vocabulary,
-    without_blanks,
-)
+from harness.kit.trajectories.words import drift, neighbours, read_vocabulary, without_blanks
 from harness.types import DistilledData, TaskData
 from harness_trajectory.expert_segments import (
-    Measured,
-    Passages,
+    ExpertSegments,
+    MeasuredMatching,
     expert_inputs,
     measure,
     train_experts,
 )
 from harness_trajectory.options import TrajectoryOptions
-from harness_trajectory.outer_step import SAVE_SECONDS, Learning, Learnt
+from harness_trajectory.outer_step import RHO, VECTORS, TrajectoryMatching
 from harness_trajectory.pictures import show
 from harness_trajectory.proxies import build_proxy
 
@@ -46,42 +38,32 @@ Report = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The same rows at one stage of the way, and how they are trained on."""
+class TrajectoryResult:
+    """Where the outer loop ended, and what it learned with.
 
-    rows: Trainable
-    vectors: Tensor
-    step_size: Tensor
-
-    @classmethod
-    def of(cls, proxy: Proxy, rows: Trainable, step_size: Tensor) -> Stage:
-        """With the embeddings of the rows' own ids."""
-        return cls(rows, rows.pseudo.initial(proxy.view), step_size)
-
-
-@dataclass(frozen=True)
-class Way:
-    """What was learned, and the pieces it was learned with.
-
-    rows: of real text, whose `learnt` vectors replace the embeddings of marked tokens; words: the
-    same rows with the nearest tokens; restored: rows that would have been blank.
+    prompts: the real rows that it began as; nearest: the tokens nearest to the learned embeddings;
+    projected: the rows with these tokens; restored: how many would have been blank.
     """
 
-    proxy: Proxy
-    passages: Passages
+    matching: TrajectoryMatching
     prompts: PseudoPrompts
-    rows: Trainable
-    vocabulary: Vocabulary
-    learning: Learning
-    learnt: Learnt
-    found: NearestTokens
-    words: PseudoPrompts
+    state: OuterState
+    nearest: NearestTokens
+    projected: PseudoPrompts
     restored: int
+
+    @property
+    def proxy(self) -> Proxy:
+        return self.matching.segments.proxy
+
+    @property
+    def step_size(self) -> Tensor:
+        return self.state.learned[RHO].exp()
 
     @cached_property
     def texts(self) -> Dataset:
         """The nearest tokens as rows of the task."""
-        return self.proxy.texts(self.words)
+        return self.proxy.texts(self.projected)
 
     @cached_property
     def read(self) -> Trainable:
@@ -89,99 +71,91 @@ class Way:
         return self.proxy.read(self.texts)
 
     @property
-    def before_projection(self) -> Stage:
-        """The rows with what was learned."""
-        return Stage(self.rows, self.learnt.vectors, self.learnt.step_size)
+    def before_projection(self) -> SyntheticData:
+        """The rows with the learned embeddings."""
+        learned = {EMBEDDINGS: self.state.learned[VECTORS]}
+        return SyntheticData(self.matching.rows, learned, self.step_size)
 
-    def stages(self) -> dict[str, Stage]:
-        """The rows on their way from real text to learned text."""
-        start, step_size = self.learning.start(), self.learnt.step_size
-        words = self.proxy.trainable(self.words)
+    def synthetic_data(self) -> dict[str, SyntheticData]:
+        """The rows from real text to learned text."""
+        start, rows, step_size = self.matching.start(), self.matching.rows, self.step_size
+        projected = self.proxy.trainable(self.projected)
         return {
-            "initial": Stage(self.rows, start.vectors, start.step_size),
-            "initial_at_learned_step": Stage(self.rows, start.vectors, step_size),
+            "initial": self._unlearned(rows, start.learned[RHO].exp()),
+            "initial_at_learned_step": self._unlearned(rows, step_size),
             "before_projection": self.before_projection,
-            "after_projection": Stage.of(self.proxy, words, step_size),
-            "as_text": Stage.of(self.proxy, self.read, step_size),
+            "after_projection": self._unlearned(projected, step_size),
+            "as_text": self._unlearned(self.read, step_size),
         }
 
+    def _unlearned(self, rows: Trainable, step_size: Tensor) -> SyntheticData:
+        """With the embeddings of the rows' own tokens."""
+        return SyntheticData(rows, {EMBEDDINGS: rows.pseudo.initial(self.proxy.view)}, step_size)
 
-def learned_way(
+
+def learn_embeddings(
     options: TrajectoryOptions, task: TaskData, budget: Budget, context: StageContext
-) -> Way:
-    """Experts, vectors and nearest tokens; learned once for all methods with these options."""
+) -> TrajectoryResult:
+    """Experts, the outer loop, nearest tokens; done once for all methods with these options."""
     proxy = build_proxy(options, task, context)
     vocabulary = read_vocabulary(proxy)
-    beginning = Beginning("trajectory", options.initial, options.keep_template, options.tokens)
-    prompts = initial_rows(proxy, vocabulary, beginning, budget, context)
-    passages = Passages(proxy, train_experts(proxy, options, task, context), options)
+    how = Initialisation("trajectory", options.initial, options.keep_template, options.tokens)
+    prompts = initial_rows(proxy, vocabulary, how, budget, context)
+    segments = ExpertSegments(proxy, train_experts(proxy, options, task, context), options)
     rows = proxy.trainable(prompts)
-    learning = Learning(passages, rows, vocabulary, options, context)
+    matching = TrajectoryMatching(segments, rows, vocabulary, options, context)
     inputs = {
         "experts": expert_inputs(options, task, context),
         "options": asdict(options),
         "budget": str(budget),
         "seed": context.seed,
     }
-
-    def learn() -> Mapping[str, np.ndarray]:
-        path = context.workdir / "learning.safetensors"
-        return learning.run(Checkpoint(path, inputs, SAVE_SECONDS)).arrays()
-
-    stored = context.cache.arrays("trajectory-vectors", inputs, learn)
-    learnt = Learnt.of_arrays(stored, proxy.device)
-    found = learning.nearest(learnt.vectors)
-    words, restored = without_blanks(proxy, prompts, found.ids.cpu().numpy())
-    return Way(proxy, passages, prompts, rows, vocabulary, learning, learnt, found, words, restored)
+    loop = OuterLoop("trajectory", matching.start(), matching.step, options.outer_steps, context)
+    state = loop.shared("trajectory-vectors", inputs)
+    nearest = matching.nearest(state.learned[VECTORS])
+    projected, restored = without_blanks(proxy, prompts, nearest.ids.cpu().numpy())
+    return TrajectoryResult(matching, prompts, state, nearest, projected, restored)
 
 
 def learn_rows(
     options: TrajectoryOptions, task: TaskData, budget: Budget, context: StageContext
 ) -> DistilledData:
     """What `Trajectory.distill` promises."""
-    way = learned_way(options, task, budget, context)
-    proxy, learnt = way.proxy, way.learnt
+    result = learn_embeddings(options, task, budget, context)
+    matching, state = result.matching, result.state
     measured = {
-        name: measured_stage(way.passages, stage, context) for name, stage in way.stages().items()
+        name: measure(matching.segments, data, context)
+        for name, data in result.synthetic_data().items()
     }
-    show(context, learnt, way.passages, measured)
+    show(context, state, matching.segments, measured)
     report: Report = {
         "method": "reconstruction",
         **losses(measured),
-        **neighbours(way.found, way.prompts, way.vocabulary),
-        "round_trip_drift": drift(way.words, way.read),
-        "tokens": int(way.read.pseudo.rows.lengths.sum()),
-        "restored_rows": way.restored,
-        "step_size": float(learnt.step_size),
+        **neighbours(result.nearest, result.prompts, matching.vocabulary),
+        "round_trip_drift": drift(result.projected, result.read),
+        "tokens": int(result.read.pseudo.rows.lengths.sum()),
+        "restored_rows": result.restored,
+        "step_size": float(result.step_size),
         "step_size_use": "of the proxy alone; students tune their own rate",
-        "matched_parameters": proxy.layout.size,
-        "outer_steps": learnt.steps,
+        "matched_parameters": result.proxy.layout.size,
+        "outer_steps": state.steps,
         "largest_displacement": displacement(measured),
     }
-    if learnt.diverged >= 0:
-        report["diverged_at_step"] = learnt.diverged
+    if state.diverged >= 0:
+        report["diverged_at_step"] = state.diverged
     if options.verify:
-        report["engine_error"] = way.learning.disagreement(way.learning.start())
-    return DistilledData(rows=way.texts, report=report)
+        report["engine_error"] = matching.disagreement()
+    return DistilledData(rows=result.texts, report=report)
 
 
-def measured_stage(passages: Passages, stage: Stage, context: StageContext) -> Measured | None:
-    """None where an inner loop diverges, which unlearned rows may make it do."""
-    learned = {EMBEDDINGS: stage.vectors}
-    try:
-        return measure(passages, stage.rows.loss, learned, stage.step_size, context)
-    except DivergenceError:
-        return None
-
-
-def losses(measured: Mapping[str, Measured | None]) -> Report:
-    """The mean matching loss at each stage, on experts that were not learned from."""
+def losses(measured: Mapping[str, MeasuredMatching | None]) -> Report:
+    """The mean matching loss of each synthetic data, on experts that were not learned from."""
     return {
         f"matching_loss_{name}": "diverged" if found is None else found.loss
         for name, found in measured.items()
     }
 
 
-def displacement(measured: Mapping[str, Measured | None]) -> float:
+def displacement(measured: Mapping[str, MeasuredMatching | None]) -> float:
     """The largest of all inner loops that stayed finite, relative to the parameters."""
     return max((found.displacement for found in measured.values() if found), default=0.0)

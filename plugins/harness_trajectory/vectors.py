@@ -24,14 +24,17 @@ class TrajectoryVectors(Trajectory):
         """Rows as `Trajectory.distill` gives them, and the vectors in `arrays`."""
         self.require_text(task)
         from harness.kit.trajectories.vector_arrays import vector_arrays
-        from harness_trajectory.stages import learned_way, losses, measured_stage
+        from harness_trajectory.expert_segments import measure
+        from harness_trajectory.outer_step import VECTORS
+        from harness_trajectory.stages import learn_embeddings, losses
 
-        way = learned_way(self, task, budget, context)
-        measured = measured_stage(way.passages, way.before_projection, context)
+        result = learn_embeddings(self, task, budget, context)
+        matching, data = result.matching, result.before_projection
+        measured = measure(matching.segments, data, context)
         report = {"method": "reconstruction", **losses({"before_projection": measured})}
-        vectors = way.learnt.vectors[way.rows.pseudo.mask]
-        arrays = vector_arrays(way.prompts, vectors, way.vocabulary.table)
-        return DistilledData(rows=way.texts, report=report, arrays=arrays)
+        vectors = result.state.learned[VECTORS][matching.rows.pseudo.mask]
+        arrays = vector_arrays(result.prompts, vectors, matching.vocabulary.table)
+        return DistilledData(rows=result.texts, report=report, arrays=arrays)
 
     def train(
         self,

@@ -28,7 +28,7 @@ Initial = Literal["random", "k-means", "tokens"]
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Initialisation:
     """How initial rows are chosen.
 
     method: whose draws these are: two methods with one seed draw different rows.
@@ -46,7 +46,7 @@ class Beginning:
 def initial_rows(
     proxy: Proxy,
     vocabulary: Vocabulary,
-    beginning: Beginning,
+    how: Initialisation,
     budget: Budget,
     context: StageContext,
 ) -> PseudoPrompts:
@@ -56,7 +56,7 @@ def initial_rows(
         UsageError: fewer rows with a token to learn than the budget asks for, or fewer tokens than
             the first row needs.
     """
-    method, fixed = beginning.method, proxy.tokenizer.all_special_ids
+    method, fixed = how.method, proxy.tokenizer.all_special_ids
     usable = usable_rows(proxy.pool, fixed)
     sources = []
     for name, (members, share) in groups(proxy.task, usable, budget).items():
@@ -67,7 +67,7 @@ def initial_rows(
             )
         if not share:
             continue
-        if beginning.initial == "k-means":
+        if how.initial == "k-means":
             pool = proxy.pool
             own = take(pool, members) if isinstance(pool, LabelledRows) else pool.take(members)
             draw = context.torch_generator(f"{method} k-means", name)
@@ -77,10 +77,10 @@ def initial_rows(
             chosen = random_sources(len(members), share, generator)
         sources.append(members[chosen])
     chosen_rows = np.concatenate(sources)
-    prompts = prompts_of(proxy.pool, chosen_rows, fixed, template=beginning.keep_template)
-    if beginning.tokens:
-        prompts = prompts.within(beginning.tokens)
-    if beginning.initial == "tokens":
+    prompts = prompts_of(proxy.pool, chosen_rows, fixed, template=how.keep_template)
+    if how.tokens:
+        prompts = prompts.within(how.tokens)
+    if how.initial == "tokens":
         generator = context.numpy_generator(f"{method} tokens")
         prompts = random_tokens(prompts, vocabulary.allowed, generator)
     return prompts

@@ -1,6 +1,6 @@
-"""A picture of experts' and students' ways through the parameters, and of the matching loss.
+"""A picture of expert and student trajectories, and of the matching loss.
 
-The ways lie in many dimensions; the picture shows their displacement from one origin along its
+Trajectories lie in many dimensions; the picture shows their displacement from one origin along its
 first two principal components. Distances in the picture are never longer than the true ones, and
 the axes say which share of the variance they show.
 """
@@ -15,19 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.drawing import NEUTRAL, PALETTE, SCHEMA, Spec
+from harness.drawing import NEUTRAL, PALETTE, SCHEMA, VEGA_LITE, Spec, vl_convert
 from harness.errors import MissingDependencyError, UsageError
-from harness.records.curves import Curve
 
 _BLOCK = 1 << 16
 """Coordinates of all states that are held in float64 at once."""
-_STEPS = 100
 _SIDE = 320
 _PNG_SCALE = 2.0
 
 
 @dataclass(frozen=True)
-class Way:
+class DrawnTrajectory:
     """Parameters one after the other.
 
     states: [n, P], the first is where it began; name: what the picture's legend says.
@@ -66,31 +64,32 @@ def principal_plane(states: Tensor) -> PrincipalPlane:
     return PrincipalPlane(places, (float(shares[0]), float(shares[1])))
 
 
-def trajectory_picture(ways: Sequence[Way], losses: Mapping[str, Sequence[float]]) -> Spec:
+def trajectory_picture(
+    trajectories: Sequence[DrawnTrajectory],
+    losses: Mapping[str, Sequence[tuple[int, float]]],
+) -> Spec:
     """Both charts side by side, as a Vega-Lite document that carries its data.
 
     Args:
-        losses: the matching loss at every outer step, by name; 1 is where a student that did not
-            move would be.
+        losses: outer steps and the matching loss at them, by name; 1 is where a student that did
+            not move would be.
 
     Raises:
-        UsageError: no way, ways of different lengths P, or two of one name.
+        UsageError: no trajectory, trajectories of different lengths P, or two of one name.
     """
-    names = [way.name for way in ways]
-    if len({way.states.shape[1] for way in ways}) != 1 or len(set(names)) < len(names):
-        raise UsageError("a picture needs ways of one model, each with a name of its own")
+    names = [each.name for each in trajectories]
+    if len({each.states.shape[1] for each in trajectories}) != 1 or len(set(names)) < len(names):
+        raise UsageError("a picture needs trajectories of one model, each with a name of its own")
     return {
         "$schema": SCHEMA,
         "description": "Expert and student trajectories, and the matching loss over outer steps",
-        "hconcat": [_ways(ways), _losses(losses)],
+        "hconcat": [_trajectories(trajectories), _losses(losses)],
         "resolve": {"scale": {"color": "independent"}},
     }
 
 
 def png_of(spec: Spec) -> bytes | None:
     """The picture drawn, for `StageContext.keep_picture`; None without the extra `plots`."""
-    from harness.drawing import VEGA_LITE, vl_convert
-
     try:
         convert = vl_convert()
     except MissingDependencyError:
@@ -106,8 +105,8 @@ def _centred(states: Tensor) -> Iterator[Tensor]:
         yield block - block.mean(0)
 
 
-def _ways(ways: Sequence[Way]) -> Spec:
-    plane = principal_plane(torch.cat([way.states for way in ways]))
+def _trajectories(trajectories: Sequence[DrawnTrajectory]) -> Spec:
+    plane = principal_plane(torch.cat([each.states for each in trajectories]))
     low, high = plane.places.min(0), plane.places.max(0)
     # One unit is as long on both axes, or angles and lengths would mislead.
     reach = 0.55 * max(float((high - low).max()), np.finfo(np.float64).tiny)
@@ -124,13 +123,13 @@ def _ways(ways: Sequence[Way]) -> Spec:
             "xy", ("first", "second"), plane.shares, middle, strict=True
         )
     ]
-    encoding = {"x": axes[0], "y": axes[1], "color": _colour(ways), "strokeDash": _dash()}
+    encoding = {"x": axes[0], "y": axes[1], "color": _colour(trajectories), "strokeDash": _dash()}
     last = {"filter": "datum.end"}
     return {
         "title": "trajectories",
         "width": _SIDE,
         "height": _SIDE,
-        "data": {"values": _points(ways, plane.places)},
+        "data": {"values": _points(trajectories, plane.places)},
         "layer": [
             {
                 "mark": {"type": "line", "strokeWidth": 2, "clip": True},
@@ -149,34 +148,33 @@ def _ways(ways: Sequence[Way]) -> Spec:
     }
 
 
-def _points(ways: Sequence[Way], places: np.ndarray) -> list[dict[str, Any]]:
-    owners = [(way, state) for way in ways for state in range(len(way.states))]
+def _points(trajectories: Sequence[DrawnTrajectory], places: np.ndarray) -> list[dict[str, Any]]:
+    owners = [(each, state) for each in trajectories for state in range(len(each.states))]
     return [
         {
-            "way": way.name,
-            "role": way.role,
+            "trajectory": each.name,
+            "role": each.role,
             "state": state,
-            "end": state == len(way.states) - 1,
+            "end": state == len(each.states) - 1,
             "x": float(place[0]),
             "y": float(place[1]),
         }
-        for (way, state), place in zip(owners, places, strict=True)
+        for (each, state), place in zip(owners, places, strict=True)
     ]
 
 
-def _losses(losses: Mapping[str, Sequence[float]]) -> Spec:
-    curves = {name: Curve.thin(values, _STEPS) for name, values in losses.items() if len(values)}
+def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Spec:
     values: list[dict[str, Any]] = [
         {"curve": name, "step": step, "loss": loss}
-        for name, curve in curves.items()
-        for step, loss in zip(curve.steps, curve.values, strict=True)
+        for name, curve in losses.items()
+        for step, loss in curve
     ]
     scale = "log" if values and all(point["loss"] > 0 for point in values) else "linear"
     colour = {
         "field": "curve",
         "title": None,
-        "scale": {"domain": list(curves), "range": list(PALETTE[: len(curves)])},
-        "legend": {"orient": "bottom", "symbolOpacity": 1} if len(curves) > 1 else None,
+        "scale": {"domain": list(losses), "range": list(PALETTE[: len(losses)])},
+        "legend": {"orient": "bottom", "symbolOpacity": 1} if len(losses) > 1 else None,
     }
     return {
         "title": "matching loss",
@@ -207,13 +205,13 @@ def _losses(losses: Mapping[str, Sequence[float]]) -> Spec:
     }
 
 
-def _colour(ways: Sequence[Way]) -> Spec:
+def _colour(trajectories: Sequence[DrawnTrajectory]) -> Spec:
     """Experts stay in the background, students have a colour each."""
-    students = [way.name for way in ways if way.role == "student"]
+    students = [each.name for each in trajectories if each.role == "student"]
     own = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(students)}
-    names = [way.name for way in ways]
+    names = [each.name for each in trajectories]
     return {
-        "field": "way",
+        "field": "trajectory",
         "title": None,
         "scale": {"domain": names, "range": [own.get(name, NEUTRAL) for name in names]},
         "legend": {"orient": "bottom", "columns": 1, "symbolOpacity": 1, "labelLimit": _SIDE},
@@ -229,7 +227,7 @@ def _dash() -> Spec:
 
 
 def _shape() -> Spec:
-    """Where a way ends: a diamond is an expert's target, a circle a student's end."""
+    """Where a trajectory ends: a diamond is an expert's target, a circle a student's end."""
     return {
         "field": "role",
         "scale": {"domain": ["student", "expert"], "range": ["circle", "diamond"]},
@@ -243,6 +241,6 @@ def _places(encoding: Mapping[str, Any]) -> Spec:
 
 def _tooltip() -> list[Spec]:
     return [
-        {"field": "way"},
+        {"field": "trajectory"},
         {"field": "state", "type": "quantitative"},
     ]

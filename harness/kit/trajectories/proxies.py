@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.context import StageContext
 from harness.errors import UsageError
@@ -29,7 +29,7 @@ from harness.kit.trajectories.experts import (
 )
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
 from harness.kit.trajectories.inner_loop.inner_losses import ClassLoss, ResponseLoss
-from harness.kit.trajectories.inner_loop.steps import ChunkLoss
+from harness.kit.trajectories.inner_loop.steps import ChunkLoss, Learned
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import PseudoRows
 from harness.types import LABEL_COLUMN, TaskData
@@ -45,6 +45,15 @@ class Trainable:
 
     loss: ChunkLoss
     pseudo: PseudoRows
+
+
+@dataclass(frozen=True)
+class SyntheticData:
+    """Rows, the values of what is learned in them, and the step size of inner loops on them."""
+
+    rows: Trainable
+    learned: Learned
+    step_size: Tensor
 
 
 class Proxy(ABC):

@@ -19,8 +19,8 @@ from harness.registry.contracts import check_distilled
 from harness.testing.toys import toy_task
 from harness.types import DistilledData, TaskData
 from harness_tdd.options import TddOptions
-from harness_tdd.outer_step import Learning
-from harness_tdd.stages import build_learning
+from harness_tdd.outer_step import PerformanceMatching
+from harness_tdd.stages import build_matching
 from harness_tdd.tokens import TddTokens
 from harness_tdd.vectors import Tdd
 from harness_text.students import Bert
@@ -91,17 +91,17 @@ def make_context(
     return StageContext(seed, folder, cache=cache or NoCache(), student=lambda spec: proxy)
 
 
-def make_learning(
+def make_matching(
     folder: Path,
     *,
     student: Student | None = None,
     budget: str = BUDGET,
     task: TaskData | None = None,
     **options: Any,
-) -> Learning:
+) -> PerformanceMatching:
     """The outer loop before its first step."""
     context, size = make_context(folder, student=student), Budget.parse(budget)
-    return build_learning(small(**options), task or toy(), size, context)[0]
+    return build_matching(small(**options), task or toy(), size, context)[0]
 
 
 @dataclass(frozen=True)

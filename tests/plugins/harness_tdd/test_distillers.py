@@ -13,10 +13,13 @@ from tdd_world import BUDGET, Checkpoint, Done, make_context, run, small, small_
 
 from harness.budget import Budget
 from harness.errors import UsageError
+from harness.kit.trajectories import outer_loop
+from harness.kit.trajectories.outer_loop import OuterState
 from harness.testing.instruction import toy_instruction_task
 from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
-from harness_tdd.stages import learned_way
+from harness_tdd.outer_step import PerformanceMatching
+from harness_tdd.stages import learn_embeddings
 from harness_text.students import Bert
 from memory_cache import MemoryCache
 
@@ -78,13 +81,15 @@ def test_the_report_names_every_stage(both: tuple[Done, Done, MemoryCache]) -> N
 def test_only_allowed_tokens_are_projected_to(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     options = small(learning_rate=5.0)
-    way = learned_way(options, toy(), Budget.parse(BUDGET), context)
-    allowed = set(way.learning.vocabulary.allowed.ids.tolist())
-    projected = way.found.ids.tolist()
+    result = learn_embeddings(options, toy(), Budget.parse(BUDGET), context)
+    allowed = set(result.matching.vocabulary.allowed.ids.tolist())
+    projected = result.nearest.ids.tolist()
     assert set(projected) <= allowed
-    assert float((torch.tensor(projected) != torch.from_numpy(way.prompts.learned_ids)).sum()) > 0
-    table = way.learning.vocabulary.table
-    distances = torch.cdist(way.vectors.double(), table.double())
+    assert (
+        float((torch.tensor(projected) != torch.from_numpy(result.prompts.learned_ids)).sum()) > 0
+    )
+    table = result.matching.vocabulary.table
+    distances = torch.cdist(result.vectors.double(), table.double())
     distances[:, sorted(set(range(len(table))) - allowed)] = torch.inf
     assert distances.argmin(1).tolist() == projected
 
@@ -98,6 +103,30 @@ def test_seeds_differ_and_a_seed_is_itself(
     np.testing.assert_array_equal(same.data.arrays["vectors"], known.arrays["vectors"])
     assert same.data.report == known.report
     assert other.data.rows["text"][:] != known.rows["text"][:]
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(
+    both: tuple[Done, Done, MemoryCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outer_loop, "SAVE_SECONDS", -1.0)
+    step, seen = PerformanceMatching.step, []
+
+    def killed(self: PerformanceMatching, state: OuterState) -> OuterState:
+        seen.append(state.steps)
+        if seen == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return step(self, state)
+
+    monkeypatch.setattr(PerformanceMatching, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(small(), make_context(tmp_path))
+    again, known = run(small(), make_context(tmp_path)), both[0]
+    assert seen == [0, 1, 2, 2, 3]
+    np.testing.assert_array_equal(again.data.arrays["vectors"], known.data.arrays["vectors"])
+    np.testing.assert_array_equal(again.data.soft_labels, known.data.soft_labels)
+    assert again.data.rows.to_list() == known.data.rows.to_list()
+    assert again.data.report == known.data.report
+    assert again.context.curves == known.context.curves
 
 
 def test_unlearned_rows_are_those_of_train_with_their_own_embeddings(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""The outer loop: exact gradients, labels that stay probabilities, and a loss that falls."""
+"""Outer steps: exact gradients, labels that stay probabilities, and a loss that falls."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,43 +12,58 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tdd_world import DoubleCheckpoint, make_learning, planted
+from tdd_world import DoubleCheckpoint, make_matching, planted
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import DivergenceError
+from harness.kit.files.checkpoint import Checkpoint
 from harness.kit.trajectories.inner_loop.engines import OuterGradient, adjoint
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS
+from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
+from harness.kit.trajectories.proxies import SyntheticData
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness_tdd import outer_step as module
-from harness_tdd.measuring import Stage, stage_loss
-from harness_tdd.outer_step import CURVES, Learning, Learnt
+from harness_tdd.measuring import held_out_loss
+from harness_tdd.outer_step import CURVES, LOG_STEP_SIZE, VECTORS, PerformanceMatching
 
 SUBSET = "*.layer.1.*,classifier.*"
 
 
-def perturbed(learning: Learning) -> Learnt:
+def perturbed(matching: PerformanceMatching) -> OuterState:
     """Not the start, where labels and vectors are special."""
     draw = torch.Generator().manual_seed(1)
-    start = learning.start()
+    start = matching.start()
 
     def moved(tensor: Tensor, size: float) -> Tensor:
         return tensor + size * torch.randn(tensor.shape, generator=draw, dtype=tensor.dtype)
 
-    return replace(
-        start, vectors=moved(start.vectors, 0.05), label_logits=moved(start.label_logits, 0.5)
-    )
+    vectors, labels = start.learned[VECTORS], start.learned[LABELS]
+    learned = {**start.learned, VECTORS: moved(vectors, 0.05), LABELS: moved(labels, 0.5)}
+    return replace(start, learned=learned)
 
 
-def by_hand(learning: Learning, state: Learnt) -> dict[str, Tensor]:
+def learn(matching: PerformanceMatching) -> OuterState:
+    """All outer steps."""
+    options, context = matching.options, matching.context
+    loop = OuterLoop("tdd", matching.start(), matching.step, options.outer_steps, context)
+    with TemporaryDirectory() as folder:
+        return loop.run(Checkpoint(Path(folder) / "learning.safetensors", {}))
+
+
+def soft_labels(state: OuterState) -> np.ndarray:
+    return state.learned[LABELS].double().softmax(-1).numpy()
+
+
+def by_hand(matching: PerformanceMatching, state: OuterState) -> dict[str, Tensor]:
     """Plain autograd through gradient descent or Adam, written out, on the module itself."""
-    proxy, pseudo = learning.starts.proxy, learning.rows.pseudo
-    loop, begun, _, _, outer = learning.problem(state, 0)
-    vectors = state.vectors.clone().requires_grad_()
-    logits = state.label_logits.clone().requires_grad_()
-    rho = state.log_step_size.clone().requires_grad_()
+    proxy, pseudo = matching.initial.proxy, matching.rows.pseudo
+    loop, begun, _, _, outer = matching.problem(state)
+    vectors = state.learned[VECTORS].clone().requires_grad_()
+    logits = state.learned[LABELS].clone().requires_grad_()
+    rho = state.learned[LOG_STEP_SIZE].clone().requires_grad_()
     model, table = proxy.model, proxy.model.get_input_embeddings().weight.detach()
     parameters = {
         name: part.clone().requires_grad_()
@@ -65,13 +81,13 @@ def by_hand(learning: Learning, state: Learnt) -> dict[str, Tensor]:
             model, {**frozen, **parameters}, (), {"inputs_embeds": embeds[members], **inputs}
         ).logits
         targets = logits[members].softmax(1)
-        if not learning.options.soft_labels:
-            targets = functional.one_hot(learning.labels[members], 2).to(logits)
+        if not matching.options.soft_labels:
+            targets = functional.one_hot(matching.labels[members], 2).to(logits)
         loss = -(targets * found.log_softmax(1)).sum(1).mean()
         slopes = torch.autograd.grad(loss, list(parameters.values()), create_graph=True)
         for name, slope in zip(list(parameters), slopes, strict=True):
             direction = slope
-            if learning.options.inner_optimizer == "adam":
+            if matching.options.inner_optimizer == "adam":
                 first[name] = 0.9 * first[name] + 0.1 * slope
                 second[name] = 0.999 * second[name] + 0.001 * slope**2
                 # A first moment of zero has a root without a slope.
@@ -98,31 +114,31 @@ def by_hand(learning: Learning, state: Learnt) -> dict[str, Tensor]:
 def test_the_gradient_is_that_of_plain_autograd_through_the_inner_steps(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    learning = make_learning(tmp_path, student=DoubleCheckpoint("tiny"), **options)
-    state = perturbed(learning)
-    found = learning.gradient(state, 0)
+    matching = make_matching(tmp_path, student=DoubleCheckpoint("tiny"), **options)
+    state = perturbed(matching)
+    found = matching.gradient(state)
     with sdpa_kernel(SDPBackend.MATH):
-        expected = by_hand(learning, state)
+        expected = by_hand(matching, state)
     assert found.loss == pytest.approx(float(expected["loss"]), rel=1e-9)
     scale = float(expected[EMBEDDINGS].abs().max())
     torch.testing.assert_close(
         found.learned[EMBEDDINGS], expected[EMBEDDINGS], rtol=1e-6, atol=1e-7 * scale
     )
     assert found.log_step_size == pytest.approx(float(expected["rho"]), rel=1e-6)
-    if learning.options.soft_labels:
+    if matching.options.soft_labels:
         torch.testing.assert_close(found.learned[LABELS], expected[LABELS], rtol=1e-6, atol=1e-12)
     else:
         assert LABELS not in found.learned
 
 
 @pytest.fixture(scope="module")
-def learning(tmp_path_factory: pytest.TempPathFactory) -> Learning:
-    return make_learning(tmp_path_factory.mktemp("learning"))
+def matching(tmp_path_factory: pytest.TempPathFactory) -> PerformanceMatching:
+    return make_matching(tmp_path_factory.mktemp("matching"))
 
 
 @pytest.fixture(scope="module")
-def known(learning: Learning) -> OuterGradient:
-    return learning.gradient(learning.start(), 0)
+def known(matching: PerformanceMatching) -> OuterGradient:
+    return matching.gradient(matching.start())
 
 
 @given(
@@ -132,27 +148,32 @@ def known(learning: Learning) -> OuterGradient:
     rate=st.floats(0, 10),
 )
 def test_soft_labels_never_leave_the_simplex(
-    learning: Learning, known: OuterGradient, slopes: list[list[float]], rate: float
+    matching: PerformanceMatching, known: OuterGradient, slopes: list[list[float]], rate: float
 ) -> None:
-    own = replace(learning, options=replace(learning.options, label_learning_rate=rate))
-    state, gradient = own.start(), known
-    names = (*gradient.learned, "log_step_size")
-    leaves = module.leaves(state)
-    moments = {n: (torch.zeros_like(leaves[n]), torch.zeros_like(leaves[n])) for n in names}
-    for step, slope in enumerate(slopes):
-        wanted = {**gradient.learned, LABELS: torch.tensor(slope).reshape(6, 2)}
-        state = own.updated(state, replace(gradient, learned=wanted), moments, step % 4)
-    labels = state.soft_labels
+    options = replace(matching.options, label_learning_rate=rate, outer_steps=6)
+    own = replace(matching, options=options)
+    state = own.start()
+    wanted = iter(slopes)
+
+    def engine(*problem: Any) -> OuterGradient:
+        labels = torch.tensor(next(wanted)).reshape(6, 2)
+        return replace(known, learned={**known.learned, LABELS: labels})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "adjoint", engine)
+        for _ in slopes:
+            state = own.step(state)
+    labels = soft_labels(state)
     assert np.isfinite(labels).all()
     assert (labels >= 0).all()
     np.testing.assert_allclose(labels.sum(1), 1, atol=1e-12)
 
 
-def test_labels_begin_at_the_rows_own_classes_smoothed(learning: Learning) -> None:
-    start = learning.start()
-    own = learning.labels.numpy()
-    assert start.soft_labels[np.arange(6), own] == pytest.approx(0.95)
-    assert float(start.step_size) == pytest.approx(0.5)
+def test_labels_begin_at_the_rows_own_classes_smoothed(matching: PerformanceMatching) -> None:
+    start = matching.start()
+    own = matching.labels.numpy()
+    assert soft_labels(start)[np.arange(6), own] == pytest.approx(0.95)
+    assert float(start.learned[LOG_STEP_SIZE].exp()) == pytest.approx(0.5)
 
 
 def test_learning_lowers_the_loss_of_rows_and_heads_never_learned_from(tmp_path: Path) -> None:
@@ -160,39 +181,29 @@ def test_learning_lowers_the_loss_of_rows_and_heads_never_learned_from(tmp_path:
         "parameters": "classifier.*", "outer_steps": 20, "heads": 4, "real_batch": 20,
         "learning_rate": 0.5,
     }  # fmt: skip
-    learning = make_learning(tmp_path, task=planted(), **options)
-    learnt = learning.run()
-    real = {EMBEDDINGS: learning.start().vectors}
-    rows, rate = learning.rows, learning.start().step_size
-    before = stage_loss(learning, Stage(rows, real, rate))
-    at_rate = stage_loss(learning, Stage(rows, real, learnt.step_size))
-    after = stage_loss(learning, Stage(rows, learning.learned(learnt), learnt.step_size))
+    matching = make_matching(tmp_path, task=planted(), **options)
+    state = learn(matching)
+    initial, learned = (matching.synthetic_data(each) for each in (matching.start(), state))
+    real = {EMBEDDINGS: initial.learned[EMBEDDINGS]}
+    before = held_out_loss(matching, replace(initial, learned=real))
+    at_rate = held_out_loss(matching, SyntheticData(matching.rows, real, learned.step_size))
+    after = held_out_loss(matching, learned)
     assert before is not None
     assert after is not None
     assert after < before - 0.05
     assert at_rate is None or after < at_rate - 0.05
-    assert np.mean(learnt.curves["loss"][-5:]) < np.mean(learnt.curves["loss"][:5])
-    assert {len(learnt.curves[name]) for name in CURVES} == {20}
+    assert np.mean(state.curves["loss"][-5:]) < np.mean(state.curves["loss"][:5])
+    assert {len(state.curves[name]) for name in CURVES} == {20}
 
 
-def test_positions_that_are_not_learned_stay_zero(learning: Learning) -> None:
-    learnt = learning.run()
-    assert float(learnt.vectors[~learning.rows.pseudo.mask].abs().max()) == 0
+def test_positions_that_are_not_learned_stay_zero(matching: PerformanceMatching) -> None:
+    vectors = learn(matching).learned[VECTORS]
+    assert float(vectors[~matching.rows.pseudo.mask].abs().max()) == 0
 
 
 def test_without_soft_labels_none_are_learned(tmp_path: Path) -> None:
-    learning = make_learning(tmp_path, soft_labels=False)
-    torch.testing.assert_close(learning.run().label_logits, learning.start().label_logits)
-
-
-def test_what_was_learned_is_read_back_as_it_was(learning: Learning) -> None:
-    learnt = learning.run()
-    again = Learnt.of_arrays(learnt.arrays(), torch.device("cpu"))
-    assert again.log_step_size.shape == ()
-    assert torch.equal(again.vectors, learnt.vectors)
-    assert torch.equal(again.label_logits, learnt.label_logits)
-    assert float(again.step_size) == float(learnt.step_size)
-    np.testing.assert_array_equal(again.curves["loss"], learnt.curves["loss"])
+    matching = make_matching(tmp_path, soft_labels=False)
+    torch.testing.assert_close(learn(matching).learned[LABELS], matching.start().learned[LABELS])
 
 
 def fails_from(step: int, value: Any) -> Any:
@@ -213,27 +224,21 @@ def fails_from(step: int, value: Any) -> Any:
 
 @pytest.mark.parametrize("value", [DivergenceError("diverged"), 1e3], ids=["stopped", "exploded"])
 def test_a_diverging_loop_ends_learning_at_the_last_rows_whose_loop_did_not(
-    learning: Learning, monkeypatch: pytest.MonkeyPatch, value: Any
+    matching: PerformanceMatching, monkeypatch: pytest.MonkeyPatch, value: Any
 ) -> None:
-    whole = replace(learning, options=replace(learning.options, outer_steps=4))
-    known = []
-    updated = Learning.updated
-
-    def noted(self: Learning, state: Learnt, *rest: Any) -> Learnt:
-        known.append(state)
-        return updated(self, state, *rest)
-
-    monkeypatch.setattr(Learning, "updated", noted)
+    states = [matching.start()]
+    for _ in range(2):
+        states.append(matching.step(states[-1]))
     monkeypatch.setattr(module, "adjoint", fails_from(2, value))
-    learnt = whole.run()
-    assert learnt.diverged == 2
-    assert torch.equal(learnt.vectors, known[1].vectors)
-    assert len(learnt.curves["loss"]) == 2
+    state = learn(matching)
+    assert state.diverged == 2
+    assert torch.equal(state.learned[VECTORS], states[1].learned[VECTORS])
+    assert len(state.curves["loss"]) == 2
 
 
 def test_a_loop_that_diverges_at_once_is_an_error(
-    learning: Learning, monkeypatch: pytest.MonkeyPatch
+    matching: PerformanceMatching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "adjoint", fails_from(0, DivergenceError("diverged")))
     with pytest.raises(DivergenceError, match="before anything was learned"):
-        learning.run()
+        learn(matching)

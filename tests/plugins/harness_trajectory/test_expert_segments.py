@@ -15,7 +15,7 @@ from matching_world import instructions, make_context, small
 from harness.kit.trajectories.inner_loop.steps import InnerLoop
 from harness.kit.trajectories.pseudo_prompts import prompts_of
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
-from harness_trajectory.expert_segments import Passages, train_experts
+from harness_trajectory.expert_segments import ExpertSegments, train_experts
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache
 
@@ -34,52 +34,52 @@ def test_an_experts_own_batches_with_its_own_rate_and_memory_end_where_it_went(
 ) -> None:
     task, context, method = instructions(), make_context(tmp_path, cache), small(**options)
     proxy = build_proxy(method, task, context)
-    passages = Passages(proxy, train_experts(proxy, method, task, context), method)
+    segments = ExpertSegments(proxy, train_experts(proxy, method, task, context), method)
     everything = prompts_of(proxy.pool, range(24), proxy.tokenizer.all_special_ids)
     rows = proxy.trainable(everything)
-    segment = passages.measured()[0]
-    own = passages.trajectories.batches_between(segment.expert, segment.start, segment.target)
+    segment = segments.measured()[0]
+    own = segments.trajectories.batches_between(segment.expert, segment.start, segment.target)
     chunks = [torch.from_numpy(batch.astype(np.int64)) for batch in own]
-    loop = InnerLoop(rows.loss, passages.optimizer, chunks)
+    loop = InnerLoop(rows.loss, segments.optimizer, chunks)
     learned = {EMBEDDINGS: rows.pseudo.initial(proxy.view)}
     rate = torch.tensor(method.expert_learning_rate)
-    end = loop.states(passages.start(segment), learned, rate)[-1].theta
-    passage = passages.passage(segment)
-    assert float(passage.loss("squared")(end)) < 1e-6
-    other = loop.states(passages.start(segment), learned, 2 * rate)[-1].theta
-    assert float(passage.loss("squared")(other)) > 1e-2
+    end = loop.states(segments.start(segment), learned, rate)[-1].theta
+    target = segments.target(segment)
+    assert float(target.loss("squared")(end)) < 1e-6
+    other = loop.states(segments.start(segment), learned, 2 * rate)[-1].theta
+    assert float(target.loss("squared")(other)) > 1e-2
 
 
-def bare(**options: Any) -> Passages:
+def bare(**options: Any) -> ExpertSegments:
     """Without experts, for what does not look at them."""
     proxy = SimpleNamespace(device=torch.device("cpu"))
     manifest = SimpleNamespace(options=SimpleNamespace(experts=3, states=5))
     known = {"expert_optimizer": "sgd", "experts": 3, **options}
-    return Passages(
+    return ExpertSegments(
         cast("Any", proxy), cast("Any", SimpleNamespace(manifest=manifest)), small(**known)
     )
 
 
 def test_inner_batches_see_every_row_equally_often_and_none_is_short() -> None:
-    passages = bare(inner_steps=6, inner_batch=4)
-    loop = passages.loop(cast("Any", None), 8, np.random.default_rng(0))
+    segments = bare(inner_steps=6, inner_batch=4)
+    loop = segments.inner_loop(cast("Any", None), 8, np.random.default_rng(0))
     assert [len(chunk) for chunk in loop.chunks] == [4] * 6
     seen = Counter(row for chunk in loop.chunks for row in chunk.tolist())
     assert seen == dict.fromkeys(range(8), 3)
 
 
 def test_a_batch_of_zero_is_all_rows() -> None:
-    loop = bare(inner_batch=0).loop(cast("Any", None), 5, np.random.default_rng(0))
+    loop = bare(inner_batch=0).inner_loop(cast("Any", None), 5, np.random.default_rng(0))
     assert all(sorted(chunk.tolist()) == list(range(5)) for chunk in loop.chunks)
 
 
 def test_held_out_experts_are_measured_on_and_never_drawn() -> None:
-    passages = bare(held_out=1, first_start=1, max_start=3, span=2)
+    segments = bare(held_out=1, first_start=1, max_start=3, span=2)
     generator = np.random.default_rng(0)
-    drawn = [passages.draw(generator) for _ in range(60)]
+    drawn = [segments.draw(generator) for _ in range(60)]
     assert {segment.expert for segment in drawn} == {0, 1}
     assert {(segment.start, segment.target) for segment in drawn} == {(1, 3), (2, 4)}
-    measured = passages.measured()
+    measured = segments.measured()
     assert [(s.expert, s.start, s.target) for s in measured] == [(2, 1, 3), (2, 2, 4)]
 
 

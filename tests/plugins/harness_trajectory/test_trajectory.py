@@ -7,22 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from matching_world import ROWS, Done, instructions, make_context, run, small
-from safetensors.numpy import load_file
 
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import DivergenceError, UsageError
 from harness.kit.language.causal_lm import CausalLM
+from harness.kit.trajectories import outer_loop
 from harness.kit.trajectories.inner_loop import engines
+from harness.kit.trajectories.outer_loop import OuterState
 from harness.kit.trajectories.pseudo_prompts import prompts_of
 from harness.types import TaskData
 from harness_instruct.students.families import Llama
-from harness_trajectory import stages
-from harness_trajectory.outer_step import Learning, Learnt
+from harness_trajectory.outer_step import TrajectoryMatching
 from harness_trajectory.proxies import build_proxy
 from memory_cache import MemoryCache
 
@@ -94,16 +92,16 @@ def test_seeds_and_budgets_share_the_experts_and_differ_in_rows(
 def test_a_killed_run_goes_on_and_gives_the_same(
     done: Done, tmp_path: Path, cache: MemoryCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "SAVE_SECONDS", -1.0)
-    step, seen = Learning.step, []
+    monkeypatch.setattr(outer_loop, "SAVE_SECONDS", -1.0)
+    step, seen = TrajectoryMatching.step, []
 
-    def killed(self: Learning, state: Any, number: int) -> Any:
-        seen.append(number)
-        if number == 4 and seen.count(4) == 1:
+    def killed(self: TrajectoryMatching, state: OuterState) -> OuterState:
+        seen.append(state.steps)
+        if seen == [0, 1, 2, 3, 4]:
             raise KeyboardInterrupt
-        return step(self, state, number)
+        return step(self, state)
 
-    monkeypatch.setattr(Learning, "step", killed)
+    monkeypatch.setattr(TrajectoryMatching, "step", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, cache)
     again = run(tmp_path, cache)
@@ -127,16 +125,6 @@ class Altered(Llama):
 
 def forbid_all(lm: CausalLM) -> None:
     lm.tokenizer.add_special_tokens({"additional_special_tokens": list(lm.tokenizer.get_vocab())})
-
-
-def test_where_learning_stands_is_read_back_as_it_was(done: Done) -> None:
-    arrays = load_file(done.context.workdir / "learning.safetensors")
-    found = Learnt.of_arrays(arrays, torch.device("cpu"))
-    assert found.rho.shape == found.moments["rho"][0].shape == ()
-    assert found.vectors.shape == found.good[0].shape == found.moments["vectors"][1].shape
-    assert found.steps == done.method.outer_steps
-    again = found.arrays()
-    assert all(np.array_equal(array, again[name]) for name, array in arrays.items())
 
 
 def fails_from(step: int, error: Exception) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The picture of trajectories: a true projection, drawn with every way and the loss."""
+"""The picture of trajectories: a true projection, drawn with every trajectory and the loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from harness.errors import UsageError
-from harness.kit.trajectories.picture import Way, png_of, principal_plane, trajectory_picture
+from harness.kit.trajectories.picture import (
+    DrawnTrajectory,
+    png_of,
+    principal_plane,
+    trajectory_picture,
+)
 from harness.records.pictures import check_picture
 
 
@@ -21,17 +26,22 @@ def walk(steps: int, size: int, seed: int) -> Tensor:
     return torch.cat([torch.zeros(1, size), moves]).cumsum(0)
 
 
-def ways() -> list[Way]:
+def drawn() -> list[DrawnTrajectory]:
     start = torch.zeros(1, 9)
     expert = torch.cat([start, start + torch.linspace(0.1, 1, 6)[:, None]])
     return [
-        Way("expert", "expert", expert),
-        Way("student on the first rows", "student", 0.3 * walk(4, 9, 1)),
-        Way("student on the learned rows", "student", 0.8 * expert[::2] + 0.02 * walk(3, 9, 2)),
+        DrawnTrajectory("expert", "expert", expert),
+        DrawnTrajectory("student on the first rows", "student", 0.3 * walk(4, 9, 1)),
+        DrawnTrajectory(
+            "student on the learned rows", "student", 0.8 * expert[::2] + 0.02 * walk(3, 9, 2)
+        ),
     ]
 
 
-LOSSES = {"drawn passages": np.geomspace(0.9, 0.1, 500), "held-out experts": [0.95, 0.5, 0.2]}
+LOSSES = {
+    "drawn segments": list(enumerate(np.geomspace(0.9, 0.1, 40).tolist(), 1)),
+    "held-out experts": [(1, 0.95), (2, 0.5), (3, 0.2)],
+}
 
 
 class TestPlane:
@@ -56,7 +66,7 @@ class TestPlane:
             torch.cdist(places, places), torch.cdist(flat, flat).double(), atol=1e-4, rtol=1e-4
         )
 
-    def test_a_straight_way_has_one_component(self) -> None:
+    def test_a_straight_line_has_one_component(self) -> None:
         line = torch.arange(5.0)[:, None] * torch.ones(1, 8)
         plane = principal_plane(line)
         assert plane.shares == pytest.approx((1, 0), abs=1e-9)
@@ -75,10 +85,10 @@ class TestPlane:
 
 class TestPicture:
     def test_it_carries_every_state_and_both_axes_have_one_scale(self) -> None:
-        spec = trajectory_picture(ways(), LOSSES)
+        spec = trajectory_picture(drawn(), LOSSES)
         chart = spec["hconcat"][0]
         points = chart["data"]["values"]
-        assert [sum(p["way"] == way.name for p in points) for way in ways()] == [7, 5, 4]
+        assert [sum(p["trajectory"] == each.name for p in points) for each in drawn()] == [7, 5, 4]
         assert sum(p["end"] for p in points) == 3
         widths = [
             np.subtract(*chart["layer"][0]["encoding"][axis]["scale"]["domain"][::-1])
@@ -86,11 +96,10 @@ class TestPicture:
         ]
         assert widths[0] == pytest.approx(widths[1])
 
-    def test_losses_are_thinned_and_nothing_that_is_not_finite_is_drawn(self) -> None:
-        losses = {"a": [1.0, float("nan"), 0.5], "b": np.ones(5000)}
-        values = trajectory_picture(ways(), losses)["hconcat"][1]["layer"][1]["data"]["values"]
-        assert [(p["step"], p["loss"]) for p in values if p["curve"] == "a"] == [(1, 1), (3, 0.5)]
-        assert sum(p["curve"] == "b" for p in values) == 100
+    def test_losses_stand_at_their_steps(self) -> None:
+        losses = {"a": [(1, 1.0), (3, 0.5)]}
+        values = trajectory_picture(drawn(), losses)["hconcat"][1]["layer"][1]["data"]["values"]
+        assert [(p["step"], p["loss"]) for p in values] == [(1, 1), (3, 0.5)]
 
     @pytest.mark.parametrize(
         ("values", "scale"), [([1.0, 0.1], "log"), ([1.0, 0.0], "linear"), ([], "linear")]
@@ -98,17 +107,19 @@ class TestPicture:
     def test_a_loss_of_zero_has_no_place_on_a_logarithmic_axis(
         self, values: Sequence[float], scale: str
     ) -> None:
-        chart = trajectory_picture(ways(), {"loss": values})["hconcat"][1]["layer"][1]
+        chart = trajectory_picture(drawn(), {"loss": list(enumerate(values))})["hconcat"][1][
+            "layer"
+        ][1]
         assert chart["encoding"]["y"]["scale"]["type"] == scale
 
     def test_it_is_drawn_with_every_name(self) -> None:
         convert = pytest.importorskip("vl_convert")
-        spec = trajectory_picture(ways(), LOSSES)
+        spec = trajectory_picture(drawn(), LOSSES)
         png = png_of(spec)
         assert png is not None
         check_picture("trajectories", png)
         svg = convert.vegalite_to_svg(spec)
-        for name in [*(way.name for way in ways()), *LOSSES, "first principal component"]:
+        for name in [*(each.name for each in drawn()), *LOSSES, "first principal component"]:
             assert name in svg
 
     def test_without_the_extra_there_is_no_picture_and_no_error(
@@ -122,10 +133,10 @@ class TestPicture:
             return known(name, *rest)
 
         monkeypatch.setattr(builtins, "__import__", without)
-        assert png_of(trajectory_picture(ways(), LOSSES)) is None
+        assert png_of(trajectory_picture(drawn(), LOSSES)) is None
 
-    def test_ways_that_do_not_belong_together_are_refused(self) -> None:
-        one = Way("a", "expert", torch.randn(2, 3))
-        for wrong in ([], [one, one], [one, Way("b", "student", torch.randn(2, 4))]):
-            with pytest.raises(UsageError, match="ways of one model"):
+    def test_trajectories_that_do_not_belong_together_are_refused(self) -> None:
+        one = DrawnTrajectory("a", "expert", torch.randn(2, 3))
+        for wrong in ([], [one, one], [one, DrawnTrajectory("b", "student", torch.randn(2, 4))]):
+            with pytest.raises(UsageError, match="trajectories of one model"):
                 trajectory_picture(wrong, LOSSES)
