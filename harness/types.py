@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 Modality = Literal["text-classification", "instruction", "image-text"]
 Split = Literal["train", "validation", "test"]
 LABEL_COLUMN = "label"
+PROMPT_COLUMN, COMPLETION_COLUMN = "prompt", "completion"
+CHOICES_COLUMN, ANSWER_COLUMN, SUBTASK_COLUMN = "choices", "answer", "subtask"
+IMAGE_COLUMN, CAPTION_COLUMN = "image", "caption"
+INSTRUCTION_COLUMNS = (PROMPT_COLUMN, COMPLETION_COLUMN)
+IMAGE_TEXT_COLUMNS = (IMAGE_COLUMN, CAPTION_COLUMN)
+"""The columns that tasks have by these names; see `TaskData`."""
 
 
 @dataclass(frozen=True)

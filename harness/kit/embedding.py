@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from harness.context import StageContext
+from harness.data.texts import joined_texts
 from harness.errors import HarnessError, UsageError
 from harness.fingerprint import rows_digest
 from harness.protocols import BuildsModel
@@ -16,8 +17,6 @@ from harness.randomness import derive_seed
 from harness.types import Split, TaskData
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from harness.kit.text.classifier import Pooling, TextStudent
 
 Embedding = Literal["proxy", "tfidf"]
@@ -188,11 +187,6 @@ def _image_vectors(
         raise UsageError(f"images of '{split}' are not embedded, only those of train")
     vectors = teacher_embeddings(encoder, task, TeacherTraining(), context).image[0]
     return vectors if rows is None else vectors[np.asarray(rows, dtype=np.int64)]
-
-
-def joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
-    """The texts of each row, one below the other."""
-    return ["\n".join(parts) for parts in zip(*(rows[column] for column in columns), strict=True)]
 
 
 def _require_finite(vectors: np.ndarray, encoder: str) -> None:

@@ -13,7 +13,7 @@ from harness.data.images import image_columns
 from harness.plan import Cell
 from harness.storage.artifacts import Distilled, Fitted
 from harness.storage.atomic import atomic_folder
-from harness.types import TaskData
+from harness.types import LABEL_COLUMN, TaskData
 from harness.version import __version__
 
 _CATEGORIES = {"instruction": "text-generation"}
@@ -146,7 +146,7 @@ def _counts(distilled: Distilled, task: TaskData) -> list[int]:
 
     if not task.label_names:
         return []
-    labels = np.asarray(distilled.data.rows["label"])
+    labels = np.asarray(distilled.data.rows[LABEL_COLUMN])
     return np.bincount(labels, minlength=len(task.label_names)).tolist()
 
 

@@ -10,7 +10,17 @@ from harness.budget import Budget
 from harness.data.images import decode_image, image_bytes, image_columns, undecoded
 from harness.errors import ContractError, HarnessError
 from harness.registry.components import Component, DistillerComponent
-from harness.types import LABEL_COLUMN, DistilledData, Score, Split, StudentInfo, TaskData
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    IMAGE_COLUMN,
+    LABEL_COLUMN,
+    DistilledData,
+    Score,
+    Split,
+    StudentInfo,
+    TaskData,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +72,7 @@ def check_task(component: Component, task: TaskData) -> None:
         _check_labels(border, rows, task, field=split)
         _check_texts(border, rows, task, field=split)
         _check_images(border, rows, task, field=split)
-        if "choices" in target:
+        if CHOICES_COLUMN in target:
             _check_choices(border, rows, field=split)
     empty = [task.label_names[c] for c, n in enumerate(task.class_counts()) if n == 0]
     border.require(not empty, field="train", expected="rows of every class", got=f"none of {empty}")
@@ -221,15 +231,15 @@ def _check_images(border: _Border, rows: Dataset, task: TaskData, *, field: str)
     if task.modality != "image-text":
         return
     border.require(
-        image_columns(rows) == ("image",),
+        image_columns(rows) == (IMAGE_COLUMN,),
         field=f"column 'image' of {field}",
         expected="a datasets.Image",
-        got=rows.features["image"],
+        got=rows.features[IMAGE_COLUMN],
     )
     where = f"the split '{field}' of '{task.name}'"
     looked_at = set(range(0, len(rows), max(1, len(rows) // IMAGES_LOOKED_AT)))
     try:
-        for position, content in enumerate(image_bytes(rows, "image", where)):
+        for position, content in enumerate(image_bytes(rows, IMAGE_COLUMN, where)):
             if position in looked_at:
                 decode_image(content, f"row {position} of {where}")
     except HarnessError as error:
@@ -259,7 +269,7 @@ def _check_class_texts(border: _Border, task: TaskData) -> None:
 def _check_choices(border: _Border, rows: Dataset, *, field: str) -> None:
     """At least two choices a row, none of them blank, and the number of the right one."""
     for position, (choices, answer) in enumerate(
-        zip(rows["choices"][:], rows["answer"][:], strict=True)
+        zip(rows[CHOICES_COLUMN][:], rows[ANSWER_COLUMN][:], strict=True)
     ):
         border.require(
             len(choices) >= 2 and all(isinstance(c, str) and c.strip() for c in choices),

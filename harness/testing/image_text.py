@@ -19,6 +19,9 @@ from harness.errors import ContractError
 from harness.registry.contracts import check_capabilities, check_score
 from harness.testing.conformance import FittedTwice, described_component, require, toy_context
 from harness.types import (
+    CAPTION_COLUMN,
+    IMAGE_COLUMN,
+    IMAGE_TEXT_COLUMNS,
     LABEL_COLUMN,
     DataSource,
     DistilledData,
@@ -56,7 +59,7 @@ def toy_image_text_task(rows: int = 48, *, metric: str = "top1", classes: bool =
         modality="image-text",
         version=1,
         metric=metric,
-        input_columns=("image", "caption"),
+        input_columns=IMAGE_TEXT_COLUMNS,
         label_names=colours,
         splits={split: _squares(sizes[split], n, classes) for n, split in enumerate(_SPLITS)},
         source=DataSource("package", "harness.testing.image_text"),
@@ -89,7 +92,7 @@ class FixedEmbeddings:
         import numpy as np
 
         del context
-        return _units([self._image(np.asarray(image)) for image in rows["image"]])
+        return _units([self._image(np.asarray(image)) for image in rows[IMAGE_COLUMN]])
 
     def encode_text(self, texts: Sequence[str], context: StageContext | None = None) -> np.ndarray:
         del context
@@ -118,7 +121,7 @@ def check_image_text_student(student: Any, folder: Path, task: TaskData | None =
     recipe = Recipe(steps=3, batch_size=8)
     fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
     rows = sealed.validation
-    texts = list(rows["caption"][:])
+    texts = list(rows[CAPTION_COLUMN][:])
     images, words = fitted.first.encode_image(rows), fitted.first.encode_text(texts)
     for field, made in (("encode_image", images), ("encode_text", words)):
         fine = made.dtype == np.float32 and made.ndim == 2 and len(made) == len(rows)
@@ -188,8 +191,8 @@ def _squares(rows: int, seed: int, classes: bool) -> Dataset:
         PIL.Image.fromarray(values).save(file, "PNG")
         images.append({"bytes": file.getvalue(), "path": None})
     captions = [f"a {names[label]} square, number {n % _NUMBERS}" for n, label in enumerate(labels)]
-    columns: dict[str, Any] = {"image": images, "caption": captions}
-    features = {"image": Image(), "caption": Value("string")}
+    columns: dict[str, Any] = {IMAGE_COLUMN: images, CAPTION_COLUMN: captions}
+    features = {IMAGE_COLUMN: Image(), CAPTION_COLUMN: Value("string")}
     if classes:
         columns[LABEL_COLUMN], features[LABEL_COLUMN] = labels, Value("int64")
     return Dataset.from_dict(columns, features=Features(features))

@@ -15,10 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.texts import pairs_of
 from harness.errors import ContractError
 from harness.registry.contracts import check_capabilities, check_score
 from harness.testing.conformance import FittedTwice, described_component, require, toy_context
 from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    COMPLETION_COLUMN,
+    INSTRUCTION_COLUMNS,
+    PROMPT_COLUMN,
+    SUBTASK_COLUMN,
     DataSource,
     DistilledData,
     LogLikelihoods,
@@ -50,7 +57,7 @@ def toy_instruction_task(rows: int = 48, *, metric: str = "acc_norm") -> TaskDat
         modality="instruction",
         version=1,
         metric=metric,
-        input_columns=("prompt", "completion"),
+        input_columns=INSTRUCTION_COLUMNS,
         label_names=(),
         splits={
             "train": _pool(rows),
@@ -58,7 +65,7 @@ def toy_instruction_task(rows: int = 48, *, metric: str = "acc_norm") -> TaskDat
             "test": _questions(range(target, 2 * target)),
         },
         source=DataSource("package", "harness.testing.instruction"),
-        scoring_columns=("choices", "answer", "subtask"),
+        scoring_columns=(CHOICES_COLUMN, ANSWER_COLUMN, SUBTASK_COLUMN),
     )
 
 
@@ -108,7 +115,7 @@ def check_language_model(student: Any, folder: Path, task: TaskData | None = Non
     recipe = Recipe(steps=3, batch_size=4, max_length=64)
     fitted = FittedTwice.of(component, student, sealed, data, recipe, folder)
     rows = sealed.validation
-    pairs = list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
+    pairs = pairs_of(rows)
     first = fitted.first.loglikelihood(pairs)
     shape = (len(pairs),)
     require(component, all(a.shape == shape for a in (first.sums, first.greedy, first.tokens)),
@@ -134,7 +141,7 @@ def check_likelihood_evaluator(evaluator: Any, folder: Path, task: TaskData | No
     """
     component = described_component("evaluator", evaluator)
     task = task or toy_instruction_task()
-    right = set(zip(task.test["prompt"][:], task.test["completion"][:], strict=True))
+    right = set(pairs_of(task.test))
     split: Split = "test"
     for known, expected in ((True, 1.0), (False, 0.0)):
         model = FixedLikelihood(partial(_of_the_answers, right, known))
@@ -166,11 +173,11 @@ def _questions(numbers: Sequence[int]) -> Dataset:
     orders = [colours[n % 3 :] + colours[: n % 3] for n in numbers]
     return Dataset.from_dict(
         {
-            "prompt": [_prompt(thing, n) for thing, n in zip(chosen, numbers, strict=True)],
-            "completion": [_ANSWERS[thing] for thing in chosen],
-            "choices": orders,
-            "answer": [o.index(_ANSWERS[t]) for o, t in zip(orders, chosen, strict=True)],
-            "subtask": ["warm" if thing == "blood" else "cold" for thing in chosen],
+            PROMPT_COLUMN: [_prompt(thing, n) for thing, n in zip(chosen, numbers, strict=True)],
+            COMPLETION_COLUMN: [_ANSWERS[thing] for thing in chosen],
+            CHOICES_COLUMN: orders,
+            ANSWER_COLUMN: [o.index(_ANSWERS[t]) for o, t in zip(orders, chosen, strict=True)],
+            SUBTASK_COLUMN: ["warm" if thing == "blood" else "cold" for thing in chosen],
         }
     )
 
@@ -188,7 +195,7 @@ def _pool(rows: int) -> Dataset:
             thing = things[n // 2 % len(things)]
             prompts.append(_prompt(thing, 1000 + n))
             completions.append(_ANSWERS[thing])
-    return Dataset.from_dict({"prompt": prompts, "completion": completions})
+    return Dataset.from_dict({PROMPT_COLUMN: prompts, COMPLETION_COLUMN: completions})
 
 
 def _prompt(thing: str, number: int) -> str:

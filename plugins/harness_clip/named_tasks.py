@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import HarnessError
-from harness.types import LABEL_COLUMN, DataSource, TaskData
+from harness.types import IMAGE_TEXT_COLUMNS, LABEL_COLUMN, DataSource, TaskData
 from harness_clip.picture_rows import PictureColumns, bitmap, picture_table
 from harness_clip.picture_splits import make_splits
 from harness_clip.templates import filled, settled, with_article
@@ -18,7 +18,6 @@ from harness_clip.templates import filled, settled, with_article
 if TYPE_CHECKING:
     from datasets import Dataset
 
-INPUTS = ("image", "caption")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_TEMPLATES = ("a photo of the digit {}", "the number {}", "a handwritten {}")
 CIFAR10_CLASSES = (
@@ -56,7 +55,7 @@ class Digits:
             modality="image-text",
             version=1,
             metric="top1",
-            input_columns=INPUTS,
+            input_columns=IMAGE_TEXT_COLUMNS,
             label_names=DIGITS,
             splits=made.splits,
             source=DataSource("package", f"scikit-learn=={version}"),
@@ -86,7 +85,7 @@ class Cifar10:
             modality="image-text",
             version=1,
             metric="top1",
-            input_columns=INPUTS,
+            input_columns=IMAGE_TEXT_COLUMNS,
             label_names=CIFAR10_CLASSES,
             splits=made.splits,
             source=found.source,
@@ -134,7 +133,7 @@ class Groceries:
             modality="image-text",
             version=1,
             metric="top1",
-            input_columns=INPUTS,
+            input_columns=IMAGE_TEXT_COLUMNS,
             label_names=names,
             splits=made.splits,
             source=found.source,

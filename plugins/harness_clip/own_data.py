@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
-from harness.types import LABEL_COLUMN, DataSource, TaskData
+from harness.types import (
+    CAPTION_COLUMN,
+    IMAGE_COLUMN,
+    IMAGE_TEXT_COLUMNS,
+    LABEL_COLUMN,
+    DataSource,
+    TaskData,
+)
 from harness_clip.picture_files import read_folder, read_tars
 from harness_clip.picture_rows import PictureColumns, picture_table, without_empty_captions
 from harness_clip.picture_splits import make_splits
@@ -19,8 +26,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from harness_clip.picture_files import Pictures
-
-INPUTS = ("image", "caption")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class OwnTask:
             modality="image-text",
             version=1,
             metric=self.metric or ("top1" if label_names else "recall_at_1"),
-            input_columns=INPUTS,
+            input_columns=IMAGE_TEXT_COLUMNS,
             label_names=label_names,
             splits=made.splits,
             source=source,
@@ -163,8 +168,8 @@ class ImageHub(OwnTask):
     dataset: str = ""
     configuration: str = ""
     revision: str = ""
-    image: str = "image"
-    caption: str = "caption"
+    image: str = IMAGE_COLUMN
+    caption: str = CAPTION_COLUMN
     label: str = ""
     train: str = "train"
     validation: str = ""

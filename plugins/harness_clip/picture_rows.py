@@ -12,14 +12,13 @@ import numpy as np
 
 from harness.data.images import image_bytes, image_columns
 from harness.errors import HarnessError, UsageError
-from harness.types import LABEL_COLUMN
+from harness.types import CAPTION_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
     from PIL.Image import Image
 
-IMAGE, CAPTION = "image", "caption"
 _BITMAP_HEADER = 54
 
 
@@ -51,8 +50,8 @@ class PictureColumns:
     caption_of: makes the caption from a row without image, where no column holds it.
     """
 
-    image: str = IMAGE
-    caption: str = CAPTION
+    image: str = IMAGE_COLUMN
+    caption: str = CAPTION_COLUMN
     label: str = ""
     caption_of: Callable[[dict[str, Any]], str] | None = None
 
@@ -97,11 +96,11 @@ def without_empty_captions(rows: Dataset, name: str, drop: bool, notes: list[str
     Raises:
         UsageError: a row without a caption; names it.
     """
-    kept = [number for number, text in enumerate(rows[CAPTION][:]) if text.strip()]
+    kept = [number for number, text in enumerate(rows[CAPTION_COLUMN][:]) if text.strip()]
     missing = len(rows) - len(kept)
     if not missing:
         return rows
-    first = next(n for n, text in enumerate(rows[CAPTION][:]) if not text.strip())
+    first = next(n for n, text in enumerate(rows[CAPTION_COLUMN][:]) if not text.strip())
     if not drop:
         raise UsageError(
             f"{missing} rows of {name} have no caption; the first is row {first}",
@@ -113,7 +112,7 @@ def without_empty_captions(rows: Dataset, name: str, drop: bool, notes: list[str
 
 def content_hashes(rows: Dataset, where: str) -> list[bytes]:
     """SHA-256 of each image's file."""
-    return [hashlib.sha256(content).digest() for content in image_bytes(rows, IMAGE, where)]
+    return [hashlib.sha256(content).digest() for content in image_bytes(rows, IMAGE_COLUMN, where)]
 
 
 def _images_of(table: Dataset, column: str, where: str) -> pa.ChunkedArray:
@@ -150,8 +149,8 @@ def _table(
     import pyarrow as pa
     from datasets import Dataset, Features, Image, Value
 
-    columns: dict[str, Any] = {IMAGE: cells, CAPTION: pa.array(captions, pa.string())}
-    features: dict[str, Any] = {IMAGE: Image(), CAPTION: Value("string")}
+    columns: dict[str, Any] = {IMAGE_COLUMN: cells, CAPTION_COLUMN: pa.array(captions, pa.string())}
+    features: dict[str, Any] = {IMAGE_COLUMN: Image(), CAPTION_COLUMN: Value("string")}
     if labels is not None:
         columns[LABEL_COLUMN] = pa.array([int(label) for label in labels], pa.int64())
         features[LABEL_COLUMN] = Value("int64")

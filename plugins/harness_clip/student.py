@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.fingerprint import digest
-from harness.types import DistilledData, Recipe, StudentInfo, TaskData
+from harness.types import CAPTION_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
 from harness_clip.configurations import Configuration, find_configuration
 from harness_clip.pretrained import Pretrained
 
@@ -138,7 +138,10 @@ class Clip:
         length = int(text.get("context_length", 77))
         if not self.configuration.own_words:
             return StandardTokenizer(length)
-        texts = [*task.train["caption"][:], *(text for own in task.class_texts for text in own)]
+        texts = [
+            *task.train[CAPTION_COLUMN][:],
+            *(text for own in task.class_texts for text in own),
+        ]
         return WordTokenizer(learn_words(texts, int(text["vocab_size"])), length)
 
 

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.kit.clip.teacher_options import TeacherOptions
 from harness.protocols import Student
 from harness.randomness import derive_seed
-from harness.types import Recipe, TaskData
+from harness.types import CAPTION_COLUMN, Recipe, TaskData
 
 if TYPE_CHECKING:
     from harness.kit.clip.image_augmentation import Augmentation
@@ -88,7 +88,7 @@ class ClipReinforce(TeacherOptions):
         ]
         objective = ReinforcedObjective(
             model,
-            task.train["caption"][:],
+            task.train[CAPTION_COLUMN][:],
             teachers,
             augmentation,
             contrastive=self.contrastive,

@@ -17,7 +17,7 @@ from harness.kit.clip.teacher import (
     teacher_inputs,
     trained_teacher,
 )
-from harness.types import TaskData
+from harness.types import CAPTION_COLUMN, TaskData
 from harness_clip_distill.captions import VERSION, shortened_captions
 
 
@@ -66,7 +66,7 @@ def reinforcement(
 
         def embed() -> Arrays:
             teacher = trained_teacher(spec, task, training, context)
-            own = task.train["caption"][:]
+            own = task.train[CAPTION_COLUMN][:]
             return {
                 "texts": np.stack(
                     [

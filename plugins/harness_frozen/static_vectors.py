@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.data.texts import joined_texts
 from harness.errors import unknown_name
-from harness.kit.embedding import joined_texts
 from harness.kit.weights import PackageFile
 from harness.types import StudentInfo, TaskData
 from harness_frozen.linear_head import LinearHead

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.context import StageContext
+from harness.data.texts import joined_texts
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
-from harness.kit.embedding import joined_texts
 from harness.kit.language.student import proxy_lm_inputs
 from harness.kit.text.classifier import TextClassifier
 from harness.protocols import BuildsModel

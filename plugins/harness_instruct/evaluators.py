@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.data.texts import pairs_of
 from harness.errors import ContractError
 from harness.protocols import LanguageModel
-from harness.types import LogLikelihoods, Score, Split, TaskData
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    PROMPT_COLUMN,
+    LogLikelihoods,
+    Score,
+    Split,
+    TaskData,
+)
 
 if TYPE_CHECKING:
     from harness.context import StageContext
@@ -31,11 +40,11 @@ class MultipleChoice:
     ) -> Score:
         """Raises ContractError for a task without choices or with a metric of another evaluator,
         and for log-likelihoods of a wrong shape or that are not finite."""
-        if "choices" not in task.scoring_columns:
+        if CHOICES_COLUMN not in task.scoring_columns:
             raise _unfit(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
         rows = task.split(split)
-        choices = rows["choices"][:]
-        prompts = rows["prompt"][:]
+        choices = rows[CHOICES_COLUMN][:]
+        prompts = rows[PROMPT_COLUMN][:]
         pairs = [
             (p, choice) for p, options in zip(prompts, choices, strict=True) for choice in options
         ]
@@ -52,7 +61,7 @@ class MultipleChoice:
         }
         if task.metric not in picked:
             raise _unfit(task, "metric", f"one of {', '.join(picked)}", f"'{task.metric}'")
-        target = np.asarray(rows["answer"])
+        target = np.asarray(rows[ANSWER_COLUMN])
         compact = np.min_scalar_type(max(map(len, choices)) - 1)
         return Score(
             metrics={name: float(np.mean(chosen == target)) for name, chosen in picked.items()},
@@ -86,7 +95,7 @@ class CompletionLikelihood:
             ContractError: log-likelihoods of a wrong shape or that are not finite.
         """
         rows = task.split(split)
-        pairs = list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
+        pairs = pairs_of(rows)
         found = _checked(trained, trained.loglikelihood(pairs, context), len(pairs))
         values = {
             "token_likelihood": np.exp(np.minimum(found.sums / found.tokens, 0.0)),

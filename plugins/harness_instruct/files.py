@@ -11,11 +11,15 @@ from harness.data.row_files import read_rows
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
-from harness.types import DataSource, TaskData
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    INSTRUCTION_COLUMNS,
+    SUBTASK_COLUMN,
+    DataSource,
+    TaskData,
+)
 from harness_instruct.instructions import (
-    ANSWER,
-    CHOICES,
-    SUBTASK,
     Instruction,
     instruction_table,
     read_columns,
@@ -49,7 +53,7 @@ class TableTask:
     template: str = "{prompt} "
     completion: str = "{completion}"
     choices: str = ""
-    answer: str = ANSWER
+    answer: str = ANSWER_COLUMN
     subtask: str = ""
     metric: Metric = ""
     pool: str = OWN
@@ -91,15 +95,15 @@ class TableTask:
             limit=self.limit,
         )
         scoring = (
-            *((CHOICES, ANSWER) if self.choices else ()),
-            *((SUBTASK,) if self.subtask else ()),
+            *((CHOICES_COLUMN, ANSWER_COLUMN) if self.choices else ()),
+            *((SUBTASK_COLUMN,) if self.subtask else ()),
         )
         return TaskData(
             name=name,
             modality="instruction",
             version=1,
             metric=self.metric or ("acc_norm" if self.choices else "token_likelihood"),
-            input_columns=("prompt", "completion"),
+            input_columns=INSTRUCTION_COLUMNS,
             label_names=(),
             splits={
                 "train": instruction_table(made.train),

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, did_you_mean
 from harness.kit.text.templates import Template
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    COMPLETION_COLUMN,
+    PROMPT_COLUMN,
+    SUBTASK_COLUMN,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-CHOICES, ANSWER, SUBTASK = "choices", "answer", "subtask"
 
 _NOT_A_WORD = re.compile(r"\W+")
 
@@ -46,14 +51,14 @@ def instruction_table(rows: Sequence[Instruction], scoring: Iterable[str] = ()) 
 
     wanted = set(scoring)
     columns = {
-        "prompt": pa.array([row.prompt for row in rows], pa.string()),
-        "completion": pa.array([row.completion for row in rows], pa.string()),
+        PROMPT_COLUMN: pa.array([row.prompt for row in rows], pa.string()),
+        COMPLETION_COLUMN: pa.array([row.completion for row in rows], pa.string()),
     }
-    if CHOICES in wanted:
-        columns[CHOICES] = pa.array([list(r.choices) for r in rows], pa.list_(pa.string()))
-        columns[ANSWER] = pa.array([row.answer for row in rows], pa.int64())
-    if SUBTASK in wanted:
-        columns[SUBTASK] = pa.array([row.subtask for row in rows], pa.string())
+    if CHOICES_COLUMN in wanted:
+        columns[CHOICES_COLUMN] = pa.array([list(r.choices) for r in rows], pa.list_(pa.string()))
+        columns[ANSWER_COLUMN] = pa.array([row.answer for row in rows], pa.int64())
+    if SUBTASK_COLUMN in wanted:
+        columns[SUBTASK_COLUMN] = pa.array([row.subtask for row in rows], pa.string())
     return Dataset(pa.table(columns))
 
 

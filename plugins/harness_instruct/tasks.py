@@ -8,8 +8,15 @@ from typing import ClassVar, Literal
 from harness.data.sources import DataLocator, Found, HubDataset
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
-from harness.types import DataSource, TaskData
-from harness_instruct.instructions import ANSWER, CHOICES, SUBTASK, Instruction, instruction_table
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    INSTRUCTION_COLUMNS,
+    SUBTASK_COLUMN,
+    DataSource,
+    TaskData,
+)
+from harness_instruct.instructions import Instruction, instruction_table
 from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, load_pool
 from harness_instruct.questions import QUESTION_FIELDS, read_questions
 from harness_instruct.splits import make_splits
@@ -44,7 +51,7 @@ class ChoiceTask:
     hub: ClassVar[HubDataset]
     own: ClassVar[str] = "train"
     target: ClassVar[str] = ""
-    scoring: ClassVar[tuple[str, ...]] = (CHOICES, ANSWER)
+    scoring: ClassVar[tuple[str, ...]] = (CHOICES_COLUMN, ANSWER_COLUMN)
     """own, target: what the corpus calls its train split and what serves as validation; target is
     empty where validation is carved from train by hash."""
 
@@ -80,7 +87,7 @@ class ChoiceTask:
             modality="instruction",
             version=1,
             metric=self.metric,
-            input_columns=("prompt", "completion"),
+            input_columns=INSTRUCTION_COLUMNS,
             label_names=(),
             splits={
                 "train": instruction_table(made.train),
@@ -140,7 +147,7 @@ class Mmlu(ChoiceTask):
     hub = HubDataset("cais/mmlu", MMLU_REVISION, "all")
     own = "auxiliary_train"
     target = "dev"
-    scoring = (CHOICES, ANSWER, SUBTASK)
+    scoring = (CHOICES_COLUMN, ANSWER_COLUMN, SUBTASK_COLUMN)
 
 
 def require_limit(limit: int) -> None:

@@ -10,14 +10,14 @@ from functools import cached_property
 import numpy as np
 
 from harness.context import StageContext
+from harness.data.texts import pairs_of
 from harness.errors import UsageError
 from harness.kit.language.encoding import InstructionEncoder, Pairs
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.language.training import take
 from harness.kit.training.batching import EncodedRows
-from harness.types import TaskData
+from harness.types import SUBTASK_COLUMN, TaskData
 
-SUBTASK = "subtask"
 WHOLE_TARGET = "target"
 _PAIRS_AT_ONCE = 512
 
@@ -176,8 +176,8 @@ def draw_examples(
 
 
 def _subtasks(task: TaskData) -> list[str]:
-    if SUBTASK in task.scoring_columns:
-        return [str(name) for name in task.validation[SUBTASK][:]]
+    if SUBTASK_COLUMN in task.scoring_columns:
+        return [str(name) for name in task.validation[SUBTASK_COLUMN][:]]
     return [WHOLE_TARGET] * len(task.validation)
 
 
@@ -185,7 +185,7 @@ def _pairs(task: TaskData, split: str, chosen: np.ndarray | None) -> Pairs:
     rows = task.splits[split]  # type: ignore[index]
     if chosen is not None:
         rows = rows.select(chosen)
-    return list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
+    return pairs_of(rows)
 
 
 def _encoded_parts(encoder: InstructionEncoder, pairs: Pairs) -> list[LabelledRows | UsageError]:

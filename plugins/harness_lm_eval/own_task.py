@@ -6,7 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ContractError, UsageError
-from harness.types import Split, TaskData
+from harness.types import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    PROMPT_COLUMN,
+    SUBTASK_COLUMN,
+    Split,
+    TaskData,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -14,13 +21,12 @@ if TYPE_CHECKING:
     from harness_lm_eval.named_tasks import TaskDict
 
 METRICS = ("acc", "acc_norm", "acc_bytes")
-SUBTASK = "subtask"
 _SCORED, _EXAMPLES = "scored", "examples"
 
 
 def has_subtasks(task: TaskData) -> bool:
     """Whether each question has a subtask, and gets its examples from there."""
-    return SUBTASK in task.scoring_columns
+    return SUBTASK_COLUMN in task.scoring_columns
 
 
 def check_own_task(task: TaskData, num_fewshot: int, *, tunes: bool) -> None:
@@ -32,7 +38,7 @@ def check_own_task(task: TaskData, num_fewshot: int, *, tunes: bool) -> None:
         ContractError: no choices, or a metric that lm-eval does not have for them.
         UsageError: fewer examples in validation than asked for.
     """
-    if "choices" not in task.scoring_columns:
+    if CHOICES_COLUMN not in task.scoring_columns:
         raise _unfit(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
     if not num_fewshot:
         return
@@ -41,7 +47,7 @@ def check_own_task(task: TaskData, num_fewshot: int, *, tunes: bool) -> None:
         if num_fewshot + 1 > len(task.validation):
             raise _too_few(task, num_fewshot, len(task.validation) - 1)
         return
-    for subtask, rows in Counter(task.validation[SUBTASK][:]).items():
+    for subtask, rows in Counter(task.validation[SUBTASK_COLUMN][:]).items():
         if num_fewshot > rows - tunes:
             raise _too_few(task, num_fewshot, rows - tunes, f"subtask '{subtask}' of ")
 
@@ -113,9 +119,9 @@ def _config(task: TaskData, splits: dict[str, Dataset], settings: dict[str, Any]
         "custom_dataset": lambda **_: splits,
         "output_type": "multiple_choice",
         "test_split": _SCORED,
-        "doc_to_text": "prompt",
-        "doc_to_choice": "choices",
-        "doc_to_target": "answer",
+        "doc_to_text": PROMPT_COLUMN,
+        "doc_to_choice": CHOICES_COLUMN,
+        "doc_to_target": ANSWER_COLUMN,
         "target_delimiter": "",
         "metric_list": [
             {"metric": metric, "aggregation": "mean", "higher_is_better": True}
@@ -127,13 +133,15 @@ def _config(task: TaskData, splits: dict[str, Dataset], settings: dict[str, Any]
 
 
 def _stripped_prompt(document: dict[str, Any]) -> str:
-    return str(document["prompt"]).strip()
+    return str(document[PROMPT_COLUMN]).strip()
 
 
 def _others(rows: Dataset, scored: Dataset) -> Dataset:
     """The rows whose prompt is not among those scored."""
-    asked = set(scored["prompt"][:])
-    return rows.select([n for n, prompt in enumerate(rows["prompt"][:]) if prompt not in asked])
+    asked = set(scored[PROMPT_COLUMN][:])
+    return rows.select(
+        [n for n, prompt in enumerate(rows[PROMPT_COLUMN][:]) if prompt not in asked]
+    )
 
 
 def _too_few(task: TaskData, asked: int, there: int, part: str = "") -> UsageError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.samplers import ContextSampler
 
 from harness.errors import UsageError
-from harness_lm_eval.own_task import SUBTASK
+from harness.types import PROMPT_COLUMN, SUBTASK_COLUMN
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,7 +29,7 @@ class SubtaskExamples(ContextSampler):
         super().__init__(list(examples))
         self._own: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in examples:
-            self._own[row[SUBTASK]].append(row)
+            self._own[row[SUBTASK_COLUMN]].append(row)
 
     def sample(
         self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
@@ -37,15 +37,15 @@ class SubtaskExamples(ContextSampler):
         """`n` examples; never the question itself."""
         del df, kwargs
         assert eval_doc is not None
-        own = self._own[eval_doc[SUBTASK]]
-        return [row for row in own if row["prompt"] != eval_doc["prompt"]][:n]
+        own = self._own[eval_doc[SUBTASK_COLUMN]]
+        return [row for row in own if row[PROMPT_COLUMN] != eval_doc[PROMPT_COLUMN]][:n]
 
 
 def require_examples(name: str, examples: Dataset, scored: Dataset, count: int) -> None:
     """Raises UsageError when a question's subtask has fewer than `count` examples to give."""
-    there = Counter(examples[SUBTASK][:])
-    asked = {(row[SUBTASK], row["prompt"]) for row in examples.select_columns([SUBTASK, "prompt"])}
-    for subtask, prompt in zip(scored[SUBTASK][:], scored["prompt"][:], strict=True):
+    there = Counter(examples[SUBTASK_COLUMN][:])
+    asked = set(zip(examples[SUBTASK_COLUMN][:], examples[PROMPT_COLUMN][:], strict=True))
+    for subtask, prompt in zip(scored[SUBTASK_COLUMN][:], scored[PROMPT_COLUMN][:], strict=True):
         found = there[subtask] - ((subtask, prompt) in asked)
         if found < count:
             raise UsageError(
@@ -62,7 +62,7 @@ def with_start_apart(examples: Dataset, scored: Dataset) -> tuple[Dataset, Datas
     """
     prompts: defaultdict[str, list[str]] = defaultdict(list)
     for rows in (examples, scored):
-        for subtask, prompt in zip(rows[SUBTASK][:], rows["prompt"][:], strict=True):
+        for subtask, prompt in zip(rows[SUBTASK_COLUMN][:], rows[PROMPT_COLUMN][:], strict=True):
             prompts[subtask].append(prompt.rstrip())
     starts = {subtask: _shared_start(own) for subtask, own in prompts.items()}
     return _split(examples, starts), _split(scored, starts)
@@ -76,6 +76,6 @@ def _shared_start(prompts: list[str]) -> str:
 
 
 def _split(rows: Dataset, starts: dict[str, str]) -> Dataset:
-    shared = [starts[subtask] for subtask in rows[SUBTASK][:]]
-    own = [p.removeprefix(s) for p, s in zip(rows["prompt"][:], shared, strict=True)]
+    shared = [starts[subtask] for subtask in rows[SUBTASK_COLUMN][:]]
+    own = [p.removeprefix(s) for p, s in zip(rows[PROMPT_COLUMN][:], shared, strict=True)]
     return rows.add_column(SHARED, shared).add_column(OWN, own)

@@ -12,6 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from harness.budget import Budget
 from harness.context import StageContext
+from harness.data.texts import joined_texts
 from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
@@ -23,7 +24,7 @@ from harness_relevance.picking import (
     picked_rows,
     query_blocks,
 )
-from harness_relevance.target import row_texts, subtask_members
+from harness_relevance.target import subtask_members
 
 WORDS = r"(?u)\w+"
 
@@ -67,7 +68,7 @@ class BM25:
         del context
         target = target_rows(task)
         counts = WordCounts.of(
-            row_texts(task.train, task.input_columns), row_texts(target, task.input_columns)
+            joined_texts(task.train, task.input_columns), joined_texts(target, task.input_columns)
         )
         values = bm25_weights(counts.pool, k1=self.k1, b=self.b)
         queries = counts.queries

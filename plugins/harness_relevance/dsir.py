@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from harness.budget import Budget
 from harness.context import StageContext
+from harness.data.texts import joined_texts
 from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
@@ -21,7 +22,6 @@ from harness_relevance.picking import (
     picked_rows,
     score_report,
 )
-from harness_relevance.target import row_texts
 
 WORDS_AND_SIGNS = r"(?u)\w+|[^\w\s]+"
 
@@ -58,8 +58,10 @@ class DSIR:
             UsageError: an empty target.
         """
         target = target_rows(task)
-        pool = hashed_ngrams(row_texts(task.train, task.input_columns), self.buckets, self.ngrams)
-        goal = hashed_ngrams(row_texts(target, task.input_columns), self.buckets, self.ngrams)
+        pool = hashed_ngrams(
+            joined_texts(task.train, task.input_columns), self.buckets, self.ngrams
+        )
+        goal = hashed_ngrams(joined_texts(target, task.input_columns), self.buckets, self.ngrams)
         weights = log_importance(pool, goal, self.smoothing)
         noise = context.numpy_generator("dsir", str(budget)).gumbel(size=len(weights))
         drawn = pick_highest(weights + noise, budget_places(task, budget))

@@ -10,12 +10,11 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.types import DistilledData, TaskData
+from harness.data.texts import joined_texts
+from harness.types import COMPLETION_COLUMN, DistilledData, TaskData
 from harness_relevance.picking import budget_places, pick_highest
-from harness_relevance.target import row_texts
 
 _WORD = re.compile(r"\w+")
-_COMPLETION = "completion"
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,10 @@ class Length:
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, the most extreme first; with classes, class by class."""
         del context
-        columns = [_COMPLETION] if _COMPLETION in task.input_columns else task.input_columns
-        lengths = text_lengths(row_texts(task.train, columns), self.unit)
+        columns = task.input_columns
+        if COMPLETION_COLUMN in columns:
+            columns = (COMPLETION_COLUMN,)
+        lengths = text_lengths(joined_texts(task.train, columns), self.unit)
         signed = lengths if self.keep == "longest" else -lengths
         chosen = pick_highest(signed, budget_places(task, budget)).rows
         report = {

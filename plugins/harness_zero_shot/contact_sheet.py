@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.data.images import decode_image, image_bytes
+from harness.types import IMAGE_COLUMN
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +46,7 @@ def contact_sheet(
         count = int(which.sum())
         draw.text((_GAP, top + 5), f"{count} of {len(rows)} {title}", _INK, _font(13))
         chosen = evenly(np.flatnonzero(which), _COLUMNS * _LINES)
-        contents = image_bytes(rows.select(chosen), "image") if len(chosen) else iter(())
+        contents = image_bytes(rows.select(chosen), IMAGE_COLUMN) if len(chosen) else iter(())
         for number, (row, content) in enumerate(zip(chosen, contents, strict=True)):
             line, column = divmod(number, _COLUMNS)
             corner = (

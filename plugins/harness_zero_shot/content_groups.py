@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.data.images import decode_image, image_bytes
+from harness.types import IMAGE_COLUMN
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,7 +33,7 @@ def image_groups(rows: Dataset) -> Groups:
     """
     return _grouped(
         _pixels(decode_image(content, f"row {number}"))
-        for number, content in enumerate(image_bytes(rows, "image"))
+        for number, content in enumerate(image_bytes(rows, IMAGE_COLUMN))
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.errors import ContractError
 from harness.protocols import ImageTextModel
-from harness.types import Score, Split, TaskData
+from harness.types import CAPTION_COLUMN, IMAGE_TEXT_COLUMNS, Score, Split, TaskData
 from harness_zero_shot.compact import compact
 from harness_zero_shot.content_groups import caption_groups, image_groups
 from harness_zero_shot.embeddings import image_embeddings, require_same_width, text_embeddings
@@ -65,7 +65,7 @@ class Retrieval:
         """Raises ContractError for embeddings that are not unit vectors of one width."""
         _require_captions(task)
         rows = task.split(split)
-        captions = rows["caption"][:]
+        captions = rows[CAPTION_COLUMN][:]
         of_image, of_caption = image_groups(rows), caption_groups(captions)
         images = image_embeddings(trained, rows.select(of_image.first), context)
         texts = text_embeddings(trained, [captions[row] for row in of_caption.first], context)
@@ -117,7 +117,7 @@ class Retrieval:
 
 
 def _require_captions(task: TaskData) -> None:
-    lacking = {"image", "caption"} - set(task.input_columns)
+    lacking = set(IMAGE_TEXT_COLUMNS) - set(task.input_columns)
     if lacking:
         raise ContractError(
             plugin=f"task '{task.name}'",

@@ -11,6 +11,7 @@ import numpy as np
 from harness.context import StageContext
 from harness.data.images import decode_image, image_bytes
 from harness.errors import UsageError
+from harness.types import CAPTION_COLUMN, IMAGE_COLUMN
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,7 +66,7 @@ def image_text_rows(
     rows: Dataset, image: ImageInput, context: StageContext | None = None
 ) -> ImageTextRows:
     """The columns `image` and `caption` of a table, as a model of input `image` takes them."""
-    return ImageTextRows(image_arrays(rows, image, context), tuple(rows["caption"][:]))
+    return ImageTextRows(image_arrays(rows, image, context), tuple(rows[CAPTION_COLUMN][:]))
 
 
 def image_arrays(
@@ -79,7 +80,7 @@ def image_arrays(
     """
     if len(rows) == 0:
         raise UsageError("there are no rows with images")
-    contents = image_bytes(rows, "image")
+    contents = image_bytes(rows, IMAGE_COLUMN)
     shown = contents if context is None else context.track(contents, "reading images", len(rows))
     arrays = np.empty((len(rows), *image.size, 3), dtype=np.uint8)
     for number, content in enumerate(shown):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.context import StageContext
+from harness.data.texts import pairs_of
 from harness.errors import UsageError
 from harness.kit.language.encoding import InstructionEncoder, Pairs
 from harness.kit.language.forward import BranchingForward, CausalForward
@@ -93,8 +94,7 @@ class CausalLM:
         self, rows: Dataset, max_length: int = 0, context: StageContext | None = None
     ) -> LabelledRows:
         """A task's prompts and completions as rows to learn from, end tokens included."""
-        pairs = list(zip(rows["prompt"][:], rows["completion"][:], strict=True))
-        return self.encoder(max_length).encode(pairs, end=True, context=context)
+        return self.encoder(max_length).encode(pairs_of(rows), end=True, context=context)
 
     def loglikelihood(self, pairs: Pairs, context: StageContext | None = None) -> LogLikelihoods:
         """The log-likelihoods of (prompt, continuation) pairs, in their order; dropout is off.

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.context import Arrays, StageContext
+from harness.data.texts import pairs_of
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
 from harness.kit.language.student import build_proxy_lm, proxy_lm_inputs
 from harness.randomness import derive_seed
-from harness.types import Split, TaskData
+from harness.types import INSTRUCTION_COLUMNS, Split, TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,7 +29,6 @@ MAX_LENGTH = 2048
 
 _SEED = derive_seed("causal proxy")
 _VERSION = 1
-_COLUMNS = ["prompt", "completion"]
 
 
 def require_instructions(task: TaskData, method: str) -> None:
@@ -113,7 +113,7 @@ class CausalProxy:
     def _shared(
         self, name: str, rows: Dataset, options: Mapping[str, Any], look: Callable[[Pairs], Arrays]
     ) -> Arrays:
-        texts = rows.select_columns(_COLUMNS)
+        texts = rows.select_columns([*INSTRUCTION_COLUMNS])
         inputs = {
             "version": _VERSION,
             "rows": rows_digest(texts),
@@ -123,6 +123,6 @@ class CausalProxy:
         }
 
         def compute() -> Arrays:
-            return look(list(zip(texts["prompt"][:], texts["completion"][:], strict=True)))
+            return look(pairs_of(texts))
 
         return self.context.cache.arrays(f"causal-{name}", inputs, compute)

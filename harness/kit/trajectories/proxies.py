@@ -32,7 +32,7 @@ from harness.kit.trajectories.inner_loop.inner_losses import ClassLoss, Response
 from harness.kit.trajectories.inner_loop.steps import ChunkLoss, Learned
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import PseudoRows
-from harness.types import LABEL_COLUMN, TaskData
+from harness.types import LABEL_COLUMN, PROMPT_COLUMN, TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -117,9 +117,9 @@ class LanguageProxy(Proxy):
         real = self.task.train.select_columns(list(self.task.row_columns))[prompts.sources]
         written = prompts.prompt_texts(self.tokenizer)
         # What separates a prompt from its completion belongs to the task, not to the prompt.
-        pairs = zip(written, real["prompt"], strict=True)
+        pairs = zip(written, real[PROMPT_COLUMN], strict=True)
         texts = [text.rstrip() + prompt[len(prompt.rstrip()) :] for text, prompt in pairs]
-        return _rows(self.task, {**real, "prompt": texts})
+        return _rows(self.task, {**real, PROMPT_COLUMN: texts})
 
     def read(self, texts: Dataset) -> Trainable:
         encoded = self.lm.encode(texts, self.max_length)

@@ -1,0 +1,21 @@
+"""A table's rows as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.types import COMPLETION_COLUMN, PROMPT_COLUMN
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def pairs_of(rows: Dataset) -> list[tuple[str, str]]:
+    """The prompt and the completion of each row."""
+    return list(zip(rows[PROMPT_COLUMN][:], rows[COMPLETION_COLUMN][:], strict=True))
+
+
+def joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
+    """The texts of each row's columns, one below the other."""
+    return ["\n".join(parts) for parts in zip(*(rows[column] for column in columns), strict=True)]
