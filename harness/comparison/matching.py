@@ -163,7 +163,7 @@ def _place(group: RowGroup) -> tuple[str, str]:
 def _tables(results: Results) -> dict[TableKey, Sequence[RowGroup]]:
     tables = group_tables(results.records, (), expected=(), allow_mixed=True)
     return {
-        table.key: sorted(table.rows, key=lambda g: (Budget.parse(g.budget), g.distiller))
+        table.key: sorted(table.rows, key=lambda g: (g.records[0].parsed_budget, g.distiller))
         for table in tables
     }
 

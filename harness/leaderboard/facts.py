@@ -101,8 +101,8 @@ def _listed(values: Iterable[Any]) -> str:
 def _recipe(group: TableGroup) -> str:
     """The recipe of all rows, and what differs for those on the whole train split."""
     trained = list(filter(_is_trained, group.records))
-    common = _recipes(r for r in trained if not Budget.parse(r.budget).is_whole)
-    whole = _recipes(r for r in trained if Budget.parse(r.budget).is_whole)
+    common = _recipes(r for r in trained if not r.parsed_budget.is_whole)
+    whole = _recipes(r for r in trained if r.parsed_budget.is_whole)
     if not common or not whole or common == whole:
         return "; ".join(_settings(recipe) for recipe in common or whole)
     shown = "; ".join(_settings(recipe) for recipe in common)
@@ -127,7 +127,7 @@ def _plain(value: Any) -> str:
 
 
 def _is_trained(record: Record) -> bool:
-    return not Budget.parse(record.budget).is_nothing
+    return not record.parsed_budget.is_nothing
 
 
 def _grid(record: Record) -> str:

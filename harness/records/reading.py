@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from harness.budget import Budget
 from harness.errors import StoreError, UsageError
 from harness.options import adapter
 from harness.records.record import SCHEMA, PackedArray, Record
@@ -33,7 +32,7 @@ def read_record(text: bytes, *, where: str) -> Record:
     for name, value in _numbers(record):
         if not math.isfinite(value):
             raise StoreError(f"{where} has {name} = {value}, which is not a finite number")
-    _check_budget(record.budget, where)
+    _check_budget(record, where)
     for name, packed in record.items.items():
         damage = _damage(packed)
         if damage:
@@ -76,9 +75,9 @@ def _numbers(record: Record) -> Iterator[tuple[str, float]]:
     yield "learning rate", record.tuning.chosen
 
 
-def _check_budget(text: str, where: str) -> None:
+def _check_budget(record: Record, where: str) -> None:
     try:
-        Budget.parse(text)
+        _ = record.parsed_budget
     except UsageError as error:
         raise StoreError(f"{where}: {error.message}") from error
 

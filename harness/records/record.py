@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.budget import Budget
 from harness.errors import StoreError
 from harness.options import adapter
 from harness.records.curves import Curve
@@ -201,6 +202,15 @@ class Record:
     def value(self) -> float:
         """The main metric, a fraction in [0, 1]."""
         return self.metrics[self.main]
+
+    @cached_property
+    def parsed_budget(self) -> Budget:
+        """The budget as a value, for its order and arithmetic.
+
+        Raises:
+            UsageError: the text is no budget; `read_record` refuses such a record.
+        """
+        return Budget.parse(self.budget)
 
     @cached_property
     def item_scores(self) -> np.ndarray:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.budget import Budget
 from harness.errors import UsageError
 from harness.records.record import Record, Tuning
 
@@ -82,7 +81,7 @@ def _set_size(record: Record) -> Iterator[Breach]:
         yield Breach("budget", error.message)
         return
     rows = record.distilled.rows
-    if rows < 1 and not Budget.parse(record.budget).is_nothing:
+    if rows < 1 and not record.parsed_budget.is_nothing:
         yield Breach("budget", f"the distilled set has {rows} rows")
     elif allowed is not None and rows > allowed:
         yield Breach(
@@ -92,7 +91,7 @@ def _set_size(record: Record) -> Iterator[Breach]:
 
 def _rows_allowed(record: Record) -> int | None:
     """Rows within the budget; None where the record does not know the size of train."""
-    budget, train = Budget.parse(record.budget), record.task.rows.get("train")
+    budget, train = record.parsed_budget, record.task.rows.get("train")
     if train is None:
         return None
     if budget.unit == "class" and record.task.label_names:
