@@ -84,7 +84,7 @@ class Trained(Protocol):
     info: StudentInfo
 
     def save(self, folder: Path) -> None:
-        """Writes weights as safetensors, and whatever else `Student.load` needs."""
+        """Makes the folder; weights as safetensors, and whatever else `Student.load` needs."""
 
 
 @runtime_checkable

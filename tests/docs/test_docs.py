@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ADDING = sorted((ROOT / "docs/adding").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROSE = [*PAGES, *ADDING, ROOT / "results/README.md", ROOT / "benchmarks/speed/README.md"]
+SIX_LINES = 700
+"""Characters."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -122,7 +128,62 @@ def test_a_board_in_the_readme_is_the_one_of_the_records(board: str, command: Co
     assert table
 
 
-def test_every_link_leads_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def paragraphs(text: str) -> list[str]:
+    """Paragraphs and items of lists, without blocks of code and tables."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    prose = re.sub(r"^(\||<!--).*$", "", prose, flags=re.MULTILINE)
+    return re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", prose)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_paragraph_has_six_lines_at_most(page: Path) -> None:
+    assert [p for p in paragraphs(page.read_text("utf-8")) if len(p) > SIX_LINES] == []
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs lines of a shell in `tmp_path`, with the programs of this environment."""
+    programs = {"python": "", "harness": "-m harness", "pytest": "-m pytest"}
+    (tmp_path / "bin").mkdir()
+    for name, module in programs.items():
+        script = tmp_path / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
+        script.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "plugins", "benchmarks")),
+    }
+
+    def run(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-ec", lines], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("page", ADDING, ids=lambda page: page.stem)
+def test_the_example_of_a_page_on_adding_runs(
+    page: Path, tmp_path: Path, shell: Callable[[str], subprocess.CompletedProcess[str]]
+) -> None:
+    """A block that begins with a file's name is that file; what the shell runs finds it there."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL):
+        if language == "bash":
+            done = shell(block)
+            assert done.returncode == 0, done.stdout + done.stderr
+        else:
+            (tmp_path / block.partition("\n")[0].removeprefix("# ")).write_text(block)
+    assert any(block.startswith("pytest ") for block in blocks(page, "bash"))
+    (module,) = (file.name for file in tmp_path.glob("harness_*.py"))
+    assert re.findall(r"^  (\S+)$", text, re.MULTILINE) == [
+        "pyproject.toml", module, f"test_{module}",
+    ]  # fmt: skip
