@@ -16,7 +16,7 @@ from dattri_llm import CaptureCallback, HookManager, HookManagerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.parameter_layout import ParameterLayout
 
 Batches = Iterable[tuple[np.ndarray, Mapping[str, Tensor]]]
@@ -68,10 +68,9 @@ class DattriPeer:
             optimizer=self.optimizer if adam else None,
             sample_hash_fields=["input_ids"],
         )
-        loss = LanguageModelLoss()
         with manager.collect(deregister_on_exit=True):
             for members, batch in batches:
-                loss(self.model, batch).sum().backward()
+                example_losses(self.model, batch).sum().backward()
                 assert capture.record is not None
                 yield members, capture.record.gradient
                 self.model.zero_grad(set_to_none=True)

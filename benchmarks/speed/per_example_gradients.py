@@ -41,7 +41,7 @@ from harness.kit.gradients.projection.identity import Identity
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.gradients.projection.projector import Projector
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.batching import EncodedRows, group_overhead, length_groups, token_limit
 from harness.kit.training.parameter_layout import ParameterLayout
 
@@ -70,7 +70,7 @@ class Bench:
         self, backend: type[PerExampleGradients], batch: int, projector: Projector, *, adam: bool
     ) -> Tensor:
         """[rows, outputs]: groups of similar length, projected block by block."""
-        gradients = backend(self.model, LanguageModelLoss(), self.layout)
+        gradients = backend(self.model, example_losses, self.layout)
         features = torch.empty(len(self.rows), projector.outputs, device=self.device)
         for group, inputs in self.batches(batch):
             blocks: Iterable[ColumnBlock] = gradients.blocks(inputs)
@@ -81,11 +81,10 @@ class Bench:
 
     def obvious(self, outputs: int) -> Tensor:
         """[rows, outputs]: batches of one, and a dense product for every 16 of them."""
-        loss = LanguageModelLoss()
         parameters = list(self.layout.parameters(self.model).values())
         features, waiting = [], []
         for row in range(len(self.rows)):
-            own = loss(self.model, self.rows.batch([row], PAD, self.device))[0]
+            own = example_losses(self.model, self.rows.batch([row], PAD, self.device))[0]
             found = torch.autograd.grad(own, parameters)
             gradient = torch.cat([part.reshape(-1) for part in found]).unsqueeze(0)
             waiting.append(self.state.direction(ColumnBlock(0, gradient)).values)
@@ -106,7 +105,7 @@ class Bench:
 
     def cosines(self, batch: int, directions: Tensor) -> Tensor:
         """[rows, directions] of Adam's directions, none of which is kept."""
-        gradients = HookGradients(self.model, LanguageModelLoss(), self.layout)
+        gradients = HookGradients(self.model, example_losses, self.layout)
         found = torch.empty(len(self.rows), len(directions), device=self.device)
         for group, inputs in self.batches(batch):
             blocks = (self.state.direction(block) for block in gradients.blocks(inputs))
@@ -237,7 +236,7 @@ def dattri_contenders(bench: Bench, options: argparse.Namespace) -> Iterator[Con
         yield Contender(dattri, theirs, dattri, dattri)
         yield Contender(f"{name}, hooks", ours, dattri, dattri)
     target = random_rows(TARGET_ROWS, options, seed=1).batch(range(TARGET_ROWS), PAD, bench.device)
-    gradients = HookGradients(bench.model, LanguageModelLoss(), bench.layout).matrix(target)
+    gradients = HookGradients(bench.model, example_losses, bench.layout).matrix(target)
     directions, held = nn.functional.normalize(gradients, dim=1), peer.whole(target)
     dattri = "cosines, dattri-llm"
     yield Contender(dattri, lambda: peer.cosines(bench.batches(batch), rows, held), dattri, dattri)
@@ -265,7 +264,7 @@ def make_bench(options: argparse.Namespace) -> Bench:
     optimizer = AdamW(layout.parameters(model).values(), lr=1e-3)
     for start in range(5):
         batch = rows.batch(np.arange(start, start + 4), PAD, device)
-        LanguageModelLoss()(model, batch).mean().backward()
+        example_losses(model, batch).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     return Bench(model, rows, layout, optimizer, device)

@@ -17,7 +17,7 @@ from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.per_example.loop import LoopGradients
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.labelled_rows import LabelledRows
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.language.training import take
 from harness.kit.training.batching import group_overhead, length_groups, token_limit
 from harness.kit.training.parameter_layout import ParameterLayout
@@ -43,7 +43,7 @@ class GradientSource:
 
     def backend(self, *, verify: bool = False) -> PerExampleGradients:
         """verify: compare with autograd where that is possible."""
-        parts = (self.lm.model, LanguageModelLoss("mean"), self.layout)
+        parts = (self.lm.model, example_losses, self.layout)
         if self.gradients == "hooks":
             return HookGradients(*parts, verify=verify)
         return LoopGradients(*parts)

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.budget import Budget
 from harness.kit.gradients.column_blocks import products
 from harness.kit.gradients.projection.kinds import new_projector
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.loop import build_optimizer
 from harness.protocols import Student
 from harness_instruct.students.families import Gpt2, Llama, Opt
@@ -39,7 +39,7 @@ def target_loss(scene: Scene) -> Tensor:
     target = scene.target.encoded
     batch = target.batch(range(len(target)), scene.lm.pad_id, "cpu")
     with torch.no_grad():
-        return LanguageModelLoss()(scene.lm.model, batch).double().mean()
+        return example_losses(scene.lm.model, batch).double().mean()
 
 
 def change_after_a_step(scene: Scene, row: int, encoded: Any) -> float:
@@ -50,7 +50,7 @@ def change_after_a_step(scene: Scene, row: int, encoded: Any) -> float:
     checkpoint.put_moments(optimizer, scene.lm.model, scene.layout)
     before = target_loss(scene)
     batch = encoded.batch([row], scene.lm.pad_id, "cpu")
-    LanguageModelLoss()(scene.lm.model, batch).sum().backward()
+    example_losses(scene.lm.model, batch).sum().backward()
     optimizer.step()
     optimizer.zero_grad()
     return float(target_loss(scene) - before)

@@ -14,7 +14,7 @@ from less_world import Scene
 from torch import Tensor
 
 from harness.errors import HarnessError, UsageError
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.language.training import take
 from harness_less import features as features_module
 from harness_less.checkpoints import Checkpoint
@@ -35,7 +35,7 @@ def gradient(scene: Scene, encoded: Any, row: int) -> Tensor:
     """The plain way: one row, one backward pass."""
     batch = encoded.batch([row], scene.lm.pad_id, "cpu")
     parameters = list(scene.layout.parameters(scene.lm.model).values())
-    loss = LanguageModelLoss()(scene.lm.model, batch).sum()
+    loss = example_losses(scene.lm.model, batch).sum()
     return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, parameters)])
 
 

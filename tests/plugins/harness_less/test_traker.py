@@ -12,7 +12,7 @@ from torch import Tensor
 
 from given_matrix import GivenMatrix
 from harness.kit.language.labelled_rows import LabelledRows
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness_less import stored_scores as stored_scores_module
 from harness_less.scores import Work, exact_scores
 from harness_less.stored_scores import stored_scores
@@ -42,7 +42,7 @@ def their_features(scene: Scene, rows: LabelledRows, projector: BasicProjector) 
     parameters = list(scene.layout.parameters(scene.lm.model).values())
     gradients: list[Tensor] = []
     for row in range(len(rows)):
-        loss = LanguageModelLoss()(scene.lm.model, rows.batch([row], scene.lm.pad_id, "cpu")).sum()
+        loss = example_losses(scene.lm.model, rows.batch([row], scene.lm.pad_id, "cpu")).sum()
         found = torch.autograd.grad(loss, parameters)
         gradients.append(torch.cat([gradient.reshape(-1) for gradient in found]))
     features = projector.project(torch.stack(gradients), model_id=0).double().numpy()

@@ -12,7 +12,7 @@ import torch
 from less_world import Scene, make_context, make_scene, planted_task
 
 from harness.errors import DivergenceError, HarnessError, UsageError
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness_instruct.students.families import Llama
 from harness_less.checkpoints import Checkpoint
@@ -106,7 +106,7 @@ class TestEpochs:
                 optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / 9)
                 optimizer.zero_grad()
                 rows = run.rows.batch(batch, scene.lm.pad_id, "cpu")
-                loss = LanguageModelLoss()(scene.lm.model, rows).mean()
+                loss = example_losses(scene.lm.model, rows).mean()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 0.5)
                 optimizer.step()

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.forward import CausalForward
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.language.training import (
     accumulate_completion_gradient,
     completion_losses,
@@ -73,7 +73,7 @@ def test_the_loss_is_the_one_that_per_example_gradients_use() -> None:
     left = LabelledRows(EncodedRows(rows.rows.ids, side="left"), rows.labels)
     everything = np.arange(len(rows))
     with torch.no_grad():
-        theirs = LanguageModelLoss()(lm.model, left.batch(everything, lm.pad_id, lm.device))
+        theirs = example_losses(lm.model, left.batch(everything, lm.pad_id, lm.device))
         ours = completion_losses(forward_of(lm, rows), rows, everything)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 

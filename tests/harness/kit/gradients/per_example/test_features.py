@@ -19,13 +19,12 @@ from harness.kit.gradients.influence import influence_scores, select_top
 from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.language.labelled_rows import LabelledRows
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.batching import EncodedRows, length_groups
 from harness.kit.training.parameter_layout import ParameterLayout
 
 from .conftest import PAD, VOCABULARY, make_model, make_rows
 
-LOSS = LanguageModelLoss()
 LENGTHS = (9, 4, 12, 6, 7, 7, 5, 11)
 
 
@@ -38,7 +37,7 @@ def warmed(model: nn.Module, rows: LabelledRows, rate: float = 1e-3) -> AdamW:
     optimizer = AdamW([p for p in model.parameters() if p.requires_grad], rate, weight_decay=0.0)
     for _ in range(3):
         optimizer.zero_grad()
-        LOSS(model, everything(rows)).mean().backward()
+        example_losses(model, everything(rows)).mean().backward()
         optimizer.step()
     optimizer.zero_grad()
     return optimizer
@@ -54,17 +53,17 @@ def test_the_product_of_directions_is_the_change_of_the_target_loss_by_one_step(
         group["lr"] = rate
     layout = ParameterLayout.of(model)
     state = AdamState.of(optimizer, model, layout)
-    backend = HookGradients(model, LOSS, layout, torch.float64)
+    backend = HookGradients(model, example_losses, layout, torch.float64)
     aim = backend.matrix(everything(target)).mean(0, keepdim=True)
     blocks = (state.direction(block) for block in backend.blocks(everything(pool)))
     predicted = -rate * products(blocks, aim)[0][:, 0]
-    before = LOSS(model, everything(target)).mean()
+    before = example_losses(model, everything(target)).mean()
     changes = []
     for row in range(len(pool)):
         other, own = copy.deepcopy((model, optimizer))
-        LOSS(other, pool.batch([row], PAD, "cpu")).sum().backward()
+        example_losses(other, pool.batch([row], PAD, "cpu")).sum().backward()
         own.step()
-        changes.append(LOSS(other, everything(target)).mean() - before)
+        changes.append(example_losses(other, everything(target)).mean() - before)
     torch.testing.assert_close(predicted, torch.stack(changes).detach(), rtol=1e-3, atol=1e-12)
 
 
@@ -73,7 +72,7 @@ def test_projecting_block_by_block_is_projecting_the_directions(kind: str) -> No
     model, pool = make_model("llama with LoRA"), make_rows(LENGTHS)
     layout = ParameterLayout.of(model)
     state = AdamState.of(warmed(model, pool), model, layout)
-    backend = HookGradients(model, LOSS, layout)
+    backend = HookGradients(model, example_losses, layout)
     projector = new_projector(kind, layout.size, 64)
     streamed = projector.project_blocks(
         state.direction(block) for block in backend.blocks(everything(pool))
@@ -108,7 +107,7 @@ def test_rows_like_the_target_are_found_among_others_through_a_store(
     )
     pool = LabelledRows(EncodedRows(like.rows.ids + unlike.rows.ids), like.labels + unlike.labels)
     layout = ParameterLayout.of(model)
-    backend = HookGradients(model, LOSS, layout)
+    backend = HookGradients(model, example_losses, layout)
     projector = new_projector(kind, layout.size, 512)
     manifest = FeatureManifest(
         model="m",

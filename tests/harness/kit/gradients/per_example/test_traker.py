@@ -18,7 +18,7 @@ from harness.kit.gradients.per_example.backend import PerExampleGradients
 from harness.kit.gradients.per_example.hooks import HookGradients
 from harness.kit.gradients.per_example.loop import LoopGradients
 from harness.kit.gradients.projection.kinds import new_projector
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.training.parameter_layout import ParameterLayout
 
 from .conftest import PAD, make_model, make_rows
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_its_vectorised_computer(
     backend: type[PerExampleGradients], any_model: nn.Module
 ) -> None:
     layout, batch = ParameterLayout.of(any_model), some_batch()
-    ours = backend(any_model, LanguageModelLoss(), layout).matrix(batch)
+    ours = backend(any_model, example_losses, layout).matrix(batch)
     theirs = their_gradients(any_model, layout, batch)
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -134,7 +134,7 @@ def test_gradients_are_those_of_its_loop() -> None:
         model, CompletionLoss(), layout.size, torch.float32, torch.device("cpu")
     )
     theirs = computer.compute_per_sample_grad(ordered(batch))
-    ours = HookGradients(model, LanguageModelLoss(), layout).matrix(batch)
+    ours = HookGradients(model, example_losses, layout).matrix(batch)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_its_matrix_gives_its_features_through_our_blocks(tmp_path: Path) -> Non
     theirs = torch.tensor(traker.saver.current_store["grads"])
     matrix = projector.project(torch.eye(layout.size), model_id=0)
     ours = GivenMatrix.of(matrix).project_blocks(
-        HookGradients(model, LanguageModelLoss(), layout).blocks(batch)
+        HookGradients(model, example_losses, layout).blocks(batch)
     )
     scaled = theirs * math.sqrt(layout.size / OUTPUTS)
     torch.testing.assert_close(ours, scaled, rtol=1e-4, atol=1e-5)
@@ -170,7 +170,7 @@ def test_cosines_of_projected_features_agree_within_the_error_of_both(kind: str)
     """Each projection errs by at most 1.3 / sqrt(d), so two differ by sqrt(2) times that."""
     model, batch = make_model("llama with LoRA"), some_batch()
     layout = ParameterLayout.of(model)
-    gradients = HookGradients(model, LanguageModelLoss(), layout).matrix(batch)
+    gradients = HookGradients(model, example_losses, layout).matrix(batch)
     theirs = cosines(their_projector(layout.size).project(gradients, model_id=0))
     ours = cosines(new_projector(kind, layout.size, OUTPUTS).project(gradients))
     bound = 1.3 / math.sqrt(OUTPUTS)

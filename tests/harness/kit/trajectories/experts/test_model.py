@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language.lora import LoraOptions, add_lora
-from harness.kit.language.loss import LanguageModelLoss
+from harness.kit.language.loss import example_losses
 from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.parameter_layout import ParameterLayout
@@ -61,7 +61,7 @@ def test_adapters_of_a_language_model_are_replayed_from_its_kept_batches(
     parameters = list(layout.parameters(lm.model).values())
     nn.utils.vector_to_parameters(found.state(1, 1), parameters)
     for batch in found.batches_between(1, 1, 2):
-        loss = LanguageModelLoss()(lm.model, rows.batch(batch, lm.pad_id, "cpu")).mean()
+        loss = example_losses(lm.model, rows.batch(batch, lm.pad_id, "cpu")).mean()
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
