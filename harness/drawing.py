@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.errors import MissingDependencyError
 
-Spec = dict[str, Any]
+ChartSpec = dict[str, Any]
 
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"

@@ -13,7 +13,7 @@ from harness.budget import Budget
 from harness.errors import UsageError, did_you_mean
 from harness.options import Positive, convert, declared_types, require_fields, typed_options
 from harness.registry.components import Kind
-from harness.registry.specs import Spec
+from harness.registry.specs import ComponentSpec
 from harness.types import Recipe
 
 CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")
@@ -79,9 +79,9 @@ class Suite:
         shared = {**self.defaults.get(kind, {}), **of_kind.get("", {})}
         return {**{k: v for k, v in shared.items() if k in names}, **of_kind.get(name, {})}
 
-    def spec_of(self, kind: Kind, text: str) -> Spec:
+    def spec_of(self, kind: Kind, text: str) -> ComponentSpec:
         """What a name stands for, with the suite's variant for a bare student family."""
-        spec = Spec.parse(text)
+        spec = ComponentSpec.parse(text)
         if kind != "student" or spec.argument:
             return spec
         return replace(spec, argument=self.variants.get(spec.name, ""))

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from harness.kit.language.causal_lm import CausalLM
 from harness.kit.modes import evaluating
 from harness.types import StudentInfo
-from harness_frozen.prefix import SharedPrefix, Way, split_rows
+from harness_frozen.prefix import ReadingMode, SharedPrefix, split_rows
 
 ANSWERS = [11, 12]
 SMALL = {
@@ -80,7 +80,7 @@ def one_at_a_time(lm: CausalLM, prefix: np.ndarray, rows: Rows, *, last: bool) -
     return np.concatenate(found)
 
 
-def behind_prefix(lm: CausalLM, prefix: np.ndarray, rows: Rows, *, way: Way) -> np.ndarray:
+def behind_prefix(lm: CausalLM, prefix: np.ndarray, rows: Rows, *, way: ReadingMode) -> np.ndarray:
     shared = SharedPrefix(lm, prefix, way)
     groups = split_rows(np.array([len(row) for row in rows]), len(prefix), way, lm.device)
     found = [_answers(shared.logits([rows[place] for place in group])) for group in groups]

@@ -18,7 +18,7 @@ from harness.registry.components import resolve
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One check. `missing` is something optional that is not here; `broken` needs mending."""
 
     check: str
@@ -28,53 +28,53 @@ class Finding:
 
 def diagnose(
     host: PluginHost, data_dir: Path | None, progress: Progress | None = None
-) -> list[Finding]:
+) -> list[Check]:
     """Runs every check; none of them reaches the network. Tasks are loaded, which takes a while."""
     return [
-        Finding("python", "ok", platform.python_version()),
+        Check("python", "ok", platform.python_version()),
         *(_package(name) for name in PACKAGES),
         _device(),
         _torchvision(),
-        *(Finding(f"plugin {b.name}", "broken", f"{b.reason}. {b.hint}") for b in host.broken),
+        *(Check(f"plugin {b.name}", "broken", f"{b.reason}. {b.hint}") for b in host.broken),
         *_tasks(host, data_dir, progress or SilentProgress()),
     ]
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Check:
     try:
-        return Finding(f"package {name}", "ok", importlib.metadata.version(name))
+        return Check(f"package {name}", "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(f"package {name}", "broken", f"not installed: pip install {name}")
+        return Check(f"package {name}", "broken", f"not installed: pip install {name}")
 
 
-def _device() -> Finding:
+def _device() -> Check:
     import torch
 
     detail = f"{resolve_device('auto')}, {torch.get_num_threads()} threads"
-    return Finding("device", "ok", detail)
+    return Check("device", "ok", detail)
 
 
-def _torchvision() -> Finding:
+def _torchvision() -> Check:
     """Whether torchvision was made for this torch; one that was not fails when it is imported."""
     import torch
 
     try:
         version = importlib.import_module("torchvision").__version__
     except ImportError as error:
-        return Finding("torchvision", "broken", f"{error}: pip install torchvision")
+        return Check("torchvision", "broken", f"{error}: pip install torchvision")
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        return Finding(
+        return Check(
             "torchvision",
             "broken",
             f"{importlib.metadata.version('torchvision')} does not fit torch {torch.__version__}"
             f" ({reason}). Install both from one place, in one command:"
             " pip install --force-reinstall torch torchvision",
         )
-    return Finding("torchvision", "ok", f"{version}, fits torch {torch.__version__}")
+    return Check("torchvision", "ok", f"{version}, fits torch {torch.__version__}")
 
 
-def _tasks(host: PluginHost, data_dir: Path | None, progress: Progress) -> list[Finding]:
+def _tasks(host: PluginHost, data_dir: Path | None, progress: Progress) -> list[Check]:
     from harness.data.sources import DataLocator
 
     locator = DataLocator.from_environment(data_dir).without_hub()
@@ -84,10 +84,10 @@ def _tasks(host: PluginHost, data_dir: Path | None, progress: Progress) -> list[
         try:
             data = resolve(component, "", {}).instance.load(locator)
         except MissingDependencyError as error:
-            findings.append(Finding(f"task {component.name}", "missing", error.message))
+            findings.append(Check(f"task {component.name}", "missing", error.message))
         except HarnessError as error:
-            findings.append(Finding(f"task {component.name}", "broken", error.message))
+            findings.append(Check(f"task {component.name}", "broken", error.message))
         else:
             rows = ", ".join(f"{split} {len(rows)}" for split, rows in data.splits.items())
-            findings.append(Finding(f"task {component.name}", "ok", f"{data.source.kind}: {rows}"))
+            findings.append(Check(f"task {component.name}", "ok", f"{data.source.kind}: {rows}"))
     return findings

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.comparison.changes import changes
 from harness.comparison.findings import Comparison, RowComparison, Verdict
 from harness.comparison.items import compare_items, why_not_items
-from harness.comparison.matching import RowPair, row_label
+from harness.comparison.row_pairs import RowPair, row_label
 from harness.comparison.sides import find_sides
 from harness.errors import UsageError
 from harness.leaderboard.grouping import RowGroup, group_tables, seed_pair

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from harness.leaderboard.stats import Interval, MeanEstimate, PairedDifference
 from harness.leaderboard.table import SeedPair
 
-Kind = Literal["folders", "methods", "commits"]
+ComparisonKind = Literal["folders", "methods", "commits"]
 Verdict = Literal["A is better", "B is better", "no evidence of a difference"]
 
 
@@ -123,7 +123,7 @@ class Comparison:
     mixed: what differs although one table should share it, when mixing was allowed.
     """
 
-    kind: Kind
+    kind: ComparisonKind
     folder: str
     first: str
     second: str

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.comparison.findings import Kind
-from harness.comparison.matching import (
+from harness.comparison.findings import ComparisonKind
+from harness.comparison.row_pairs import (
     Matched,
     is_method,
     match_methods,
@@ -26,7 +26,7 @@ _HASH = re.compile(r"[0-9a-f]{4,40}")
 class Sides:
     """The rows to compare, and where they come from."""
 
-    kind: Kind
+    kind: ComparisonKind
     folder: str
     matched: Matched
     problems: tuple[Problem, ...]
@@ -84,7 +84,9 @@ def _within(first: str, second: str, folder: Path) -> Sides:
     raise _unrecognised(first, second, folder, methods, commits)
 
 
-def _two_results(kind: Kind, folder: str, a: tuple[str, Results], b: tuple[str, Results]) -> Sides:
+def _two_results(
+    kind: ComparisonKind, folder: str, a: tuple[str, Results], b: tuple[str, Results]
+) -> Sides:
     for name, results in (a, b):
         if not results.records:
             raise UsageError(

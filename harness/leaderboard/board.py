@@ -18,7 +18,7 @@ from harness.records.results import Results
 
 
 @dataclass(frozen=True)
-class Making:
+class BoardSource:
     """What a board was made from and how: see `build_board`."""
 
     results: Results
@@ -59,7 +59,7 @@ class Board:
     facts: tuple[Fact, ...]
     rankings: tuple[Ranking, ...] = ()
     transfers: tuple[Transfer, ...] = ()
-    made: Making | None = field(default=None, compare=False)
+    made: BoardSource | None = field(default=None, compare=False)
     extra_columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def with_columns(self, answers: Iterable[Any]) -> Board:
@@ -132,7 +132,7 @@ def build_board(
         board_facts(results, groups),
         rankings=rankings(tables),
         transfers=transfers(tables, records),
-        made=Making(results, tuple(expected), allow_mixed, baseline, reference),
+        made=BoardSource(results, tuple(expected), allow_mixed, baseline, reference),
     )
 
 

@@ -19,7 +19,14 @@ from harness.leaderboard.items import (
 from harness.leaderboard.measures import area_under_curve, label_robust_score
 from harness.leaderboard.ranks import RankInterval
 from harness.leaderboard.stats import MeanEstimate, estimate_mean, holm, paired_difference
-from harness.leaderboard.table import RANDOM, Comparison, Row, RowCost, SetSize, Verdict
+from harness.leaderboard.table import (
+    RANDOM,
+    BaselineComparison,
+    BaselineVerdict,
+    Row,
+    RowCost,
+    SetSize,
+)
 from harness.records.record import Record
 
 if TYPE_CHECKING:
@@ -31,7 +38,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredGroup:
     """A group with what was measured of it.
 
     values: distilling seed -> score; items: [seeds, items], None where there are no outcomes
@@ -43,7 +50,7 @@ class Scored:
     items: np.ndarray | None = None
 
     @classmethod
-    def of(cls, group: RowGroup, measure: Measure) -> Scored:
+    def of(cls, group: RowGroup, measure: Measure) -> ScoredGroup:
         if not group.is_complete:
             return cls(group)
         return cls(group, group.by_seed(measure), item_matrix(group, measure))
@@ -54,7 +61,7 @@ def score_rows(
 ) -> tuple[Row, ...]:
     """One finished row for each group: by budget, best first, incomplete ones after, reference
     last."""
-    scored = [Scored.of(group, measure) for group in groups]
+    scored = [ScoredGroup.of(group, measure) for group in groups]
     whole = _reference(scored, reference)
     budgets = {group.budget for group in groups}
     baselines = {budget: _baseline(scored, budget, baseline, whole) for budget in budgets}
@@ -64,8 +71,8 @@ def score_rows(
 
 
 def _baseline(
-    scored: Sequence[Scored], budget: str, name: str, whole: Scored | None
-) -> Scored | None:
+    scored: Sequence[ScoredGroup], budget: str, name: str, whole: ScoredGroup | None
+) -> ScoredGroup | None:
     """The row that others are compared with; None when it is missing, partial or ambiguous.
 
     What is trained on the whole train split is compared with plain training on it: rows drawn at
@@ -77,13 +84,15 @@ def _baseline(
     return found[0] if len(found) == 1 and found[0].group.is_complete else None
 
 
-def _reference(scored: Sequence[Scored], name: str) -> Scored | None:
+def _reference(scored: Sequence[ScoredGroup], name: str) -> ScoredGroup | None:
     """The one complete row on the whole train split."""
     found = [s for s in scored if s.group.name == name]
     return found[0] if len(found) == 1 and found[0].group.is_complete else None
 
 
-def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, reference: str) -> Row:
+def _measure(
+    one: ScoredGroup, baseline: ScoredGroup | None, whole: ScoredGroup | None, reference: str
+) -> Row:
     group = one.group
     row = Row(
         distiller=group.distiller,
@@ -110,20 +119,20 @@ def _measure(one: Scored, baseline: Scored | None, whole: Scored | None, referen
     return replace(row, notes=_notes(group, row))
 
 
-def _compare(one: Scored, baseline: Scored | None) -> Comparison | None:
+def _compare(one: ScoredGroup, baseline: ScoredGroup | None) -> BaselineComparison | None:
     if baseline is None or baseline is one:
         return None
     difference = paired_difference(list(one.values.values()), _paired(one, baseline))
     elsewhere = difference_elsewhere(one.group, baseline.group, (one.items, baseline.items))
-    return Comparison(baseline.group.distiller, difference, elsewhere=elsewhere)
+    return BaselineComparison(baseline.group.distiller, difference, elsewhere=elsewhere)
 
 
-def _paired(one: Scored, other: Scored) -> list[float]:
+def _paired(one: ScoredGroup, other: ScoredGroup) -> list[float]:
     """The other's scores in the order of this one's seeds."""
     return [other.values[seed] for seed in one.values]
 
 
-def _loss(one: Scored, whole: Scored | None) -> MeanEstimate | None:
+def _loss(one: ScoredGroup, whole: ScoredGroup | None) -> MeanEstimate | None:
     if whole is None or whole is one:
         return None
     pairs = zip(_paired(one, whole), one.values.values(), strict=True)
@@ -131,7 +140,7 @@ def _loss(one: Scored, whole: Scored | None) -> MeanEstimate | None:
 
 
 def _robust_score(
-    one: Scored, baseline: Scored | None, whole: Scored | None
+    one: ScoredGroup, baseline: ScoredGroup | None, whole: ScoredGroup | None
 ) -> MeanEstimate | None:
     """Seed by seed, from fractions; with hard labels a set's own recipe is the suite's.
 
@@ -165,7 +174,7 @@ def _with_areas(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, area=areas.get(row.distiller)) for row in rows]
 
 
-def _rank_elsewhere(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
+def _rank_elsewhere(rows: Sequence[Row], scored: Sequence[ScoredGroup]) -> list[Row]:
     """Adds the ranks that the rows of each budget take with other seeds and items."""
     intervals: dict[int, RankInterval | None] = {}
     for budget in {row.budget for row in rows}:
@@ -202,7 +211,7 @@ def _judge(row: Row, adjusted: Iterable[float]) -> Row:
     if row.comparison is None or row.comparison.difference.p_value is None:
         return row
     p = next(iter(adjusted))
-    verdict: Verdict = "no evidence"
+    verdict: BaselineVerdict = "no evidence"
     if p < SIGNIFICANCE:
         verdict = "better" if row.comparison.difference.mean > 0 else "worse"
     return replace(row, comparison=replace(row.comparison, p_adjusted=p, verdict=verdict))

@@ -11,7 +11,7 @@ from harness.leaderboard.stats import Interval, MeanEstimate, PairedDifference
 
 SeedPair = tuple[int, int]
 """(distill_seed, fit_seed) of one run."""
-Verdict = Literal["better", "worse", "no evidence"]
+BaselineVerdict = Literal["better", "worse", "no evidence"]
 
 RANDOM = "random"
 """The rows that anyone can have: what methods are compared with unless asked otherwise."""
@@ -30,7 +30,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BaselineComparison:
     """A row against the baseline at the same budget, paired by seeds.
 
     p_adjusted and verdict are None when there is nothing to test with, as with one seed.
@@ -41,7 +41,7 @@ class Comparison:
     baseline: str
     difference: PairedDifference
     p_adjusted: float | None = None
-    verdict: Verdict | None = None
+    verdict: BaselineVerdict | None = None
     elsewhere: Interval | None = None
 
 
@@ -94,7 +94,7 @@ class Row:
     sampling_sd: float | None = None
     rank: int | None = None
     rank_interval: RankInterval | None = None
-    comparison: Comparison | None = None
+    comparison: BaselineComparison | None = None
     loss_to_full: MeanEstimate | None = None
     robust_score: MeanEstimate | None = None
     area: float | None = None

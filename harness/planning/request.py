@@ -10,7 +10,7 @@ from harness.errors import unknown_name
 from harness.plugins import PluginHost
 from harness.protocols import ForModalities
 from harness.registry.components import Kind
-from harness.registry.specs import Spec
+from harness.registry.specs import ComponentSpec
 from harness.suite import Suite, load_suite, with_settings
 
 DEFAULT_SUITE = "quickstart"
@@ -102,7 +102,7 @@ def default_suite(request: Request, host: PluginHost) -> Suite:
         "distiller": request.distillers,
     }
     classes = [
-        host.registry.find(kind, Spec.parse(text).name).load()
+        host.registry.find(kind, ComponentSpec.parse(text).name).load()
         for kind, names in named.items()
         for text in names
     ]

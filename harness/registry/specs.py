@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Spec:
+class ComponentSpec:
     """One component as somebody wrote it.
 
     `lightclip[softening=0,stages=1,2]` is `lightclip` with two options of its own, so that several
@@ -20,7 +20,7 @@ class Spec:
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str) -> Spec:
+    def parse(cls, text: str) -> ComponentSpec:
         """Reads `NAME`, `NAME:ARGUMENT`, and either with `[OPTION=VALUE,...]` behind it."""
         head, options = text, dict[str, str]()
         if text.endswith("]") and "[" in text:

@@ -15,7 +15,7 @@ from harness.records.failure import Failure
 from harness.records.record import Record
 from harness.running.backlog import Outcome, RunOptions, due_cells
 from harness.running.recording import make_failure
-from harness.running.stages import Stages
+from harness.running.stages import StageWork
 from harness.storage.artifacts import Distilled, Fitted
 from harness.storage.store import Store
 
@@ -50,7 +50,7 @@ class Runner:
         self._store = store
         self._options = options
         self._progress = progress or SilentProgress()
-        self._stages = Stages(plan, store, options.device, self._progress)
+        self._stages = StageWork(plan, store, options.device, self._progress)
         self._report = report
         self._failed_stages: dict[str, _StageError] = {}
         self._redone: set[str] = set()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stages:
+class StageWork:
     """The work of each stage, measured and seeded; a runner knows when it is due.
 
     patient: see `harness.storage.arrays.StoredArrays`.

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.records.results import RECORDS, Results, load_records
 from harness.storage.store import Store
 
-Kind = Literal["partial", "work", "fit", "distilled", "arrays", "lock"]
+LeftoverKind = Literal["partial", "work", "fit", "distilled", "arrays", "lock"]
 _PARTIAL = ".partial"
 _LOCK = ".lock"
 
@@ -27,7 +27,7 @@ class Leftover:
     useful: a run that goes on, or another one, would save time by it.
     """
 
-    kind: Kind
+    kind: LeftoverKind
     path: Path
     bytes: int
     lock: str
@@ -184,7 +184,9 @@ def _locks(store: Store) -> Iterator[Leftover]:
         yield Leftover("lock", path, path.lstat().st_size, name, "nobody holds it")
 
 
-def _leftover(kind: Kind, path: Path, lock: str, reason: str, *, useful: bool = False) -> Leftover:
+def _leftover(
+    kind: LeftoverKind, path: Path, lock: str, reason: str, *, useful: bool = False
+) -> Leftover:
     return Leftover(kind, path, _bytes_below(path), lock, reason, useful)
 
 

@@ -19,7 +19,7 @@ CONTEXT = 24
 
 
 @dataclass(frozen=True)
-class Configuration:
+class ClipConfiguration:
     """The arguments that open_clip builds a model from.
 
     name: as it stands on a board; known_as: how open_clip's checkpoints know it, or empty.
@@ -67,7 +67,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def find_configuration(variant: str) -> Configuration:
+def find_configuration(variant: str) -> ClipConfiguration:
     """The small model, open_clip's configuration or the JSON file that `variant` names.
 
     open_clip's names may be written in any case, `vit-b-32` for `ViT-B-32`.
@@ -76,7 +76,7 @@ def find_configuration(variant: str) -> Configuration:
         UsageError: there is none, or the file or what it asks for cannot be used.
     """
     if variant in SMALL:
-        return Configuration(variant, SMALL[variant])
+        return ClipConfiguration(variant, SMALL[variant])
     if variant.endswith(".json"):
         return _from_file(Path(variant).expanduser())
     known = _open_clip_names()
@@ -87,10 +87,10 @@ def find_configuration(variant: str) -> Configuration:
             hint=f"{did_you_mean(variant.lower(), [*SMALL, *known])}\nOr name a JSON file of an"
             " open_clip configuration.",
         )
-    return _checked(Configuration(name.lower(), _open_clip_configuration(name), name), variant)
+    return _checked(ClipConfiguration(name.lower(), _open_clip_configuration(name), name), variant)
 
 
-def _from_file(path: Path) -> Configuration:
+def _from_file(path: Path) -> ClipConfiguration:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -104,10 +104,10 @@ def _from_file(path: Path) -> Configuration:
             f"the configuration '{path}' lacks embed_dim, vision_cfg or text_cfg",
             hint="It should be written as open_clip's own model configurations are.",
         )
-    return _checked(Configuration(path.stem, model), str(path))
+    return _checked(ClipConfiguration(path.stem, model), str(path))
 
 
-def _checked(configuration: Configuration, variant: str) -> Configuration:
+def _checked(configuration: ClipConfiguration, variant: str) -> ClipConfiguration:
     """Refuses models that need what is fetched from elsewhere, or that caption images."""
     text = configuration.model["text_cfg"]
     foreign = [name for name in ("hf_model_name", "hf_tokenizer_name") if text.get(name)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, MissingDependencyError, UsageError, did_you_mean
-from harness_clip.configurations import Configuration
+from harness_clip.configurations import ClipConfiguration
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Pretrained:
     """A checkpoint of a configuration; name: a tag, or the path of a safetensors file."""
 
-    configuration: Configuration
+    configuration: ClipConfiguration
     name: str
 
     def fingerprint(self) -> str:

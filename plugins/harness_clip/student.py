@@ -13,7 +13,7 @@ import numpy as np
 from harness.errors import UsageError
 from harness.fingerprint import digest
 from harness.types import CAPTION_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
-from harness_clip.configurations import Configuration, find_configuration
+from harness_clip.configurations import ClipConfiguration, find_configuration
 from harness_clip.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Clip:
             )
 
     @cached_property
-    def configuration(self) -> Configuration:
+    def configuration(self) -> ClipConfiguration:
         """What the variant stands for."""
         return find_configuration(self.variant)
 

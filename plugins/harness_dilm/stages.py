@@ -56,7 +56,7 @@ SELECTION_OPTIONS = ("over_sample", "selection", "one_generator")
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class TrainedGenerator:
     """What stage 1 leaves.
 
     sequences: the train rows as the generator reads them; max_new_tokens: of a sample.
@@ -70,7 +70,7 @@ class LanguageModel:
 
 def model_language(
     options: LanguageModelOptions, task: TaskData, context: StageContext
-) -> LanguageModel:
+) -> TrainedGenerator:
     """Stage 1: the generator learns to write the train rows behind their class tokens.
 
     The result is shared through the context's cache by all stages with the same seed, data and
@@ -91,7 +91,7 @@ def model_language(
     )
     generator.load_parameters(without_prefix("model", arrays))
     context.keep_curve("language model loss", arrays["losses"])
-    return LanguageModel(
+    return TrainedGenerator(
         generator=generator,
         sequences=sequences,
         max_new_tokens=options.max_new_tokens or longest_sample(sequences, generator.format.given),
@@ -100,8 +100,11 @@ def model_language(
 
 
 def match_gradients(
-    language_model: LanguageModel, options: MatchingOptions, task: TaskData, context: StageContext
-) -> LanguageModel:
+    language_model: TrainedGenerator,
+    options: MatchingOptions,
+    task: TaskData,
+    context: StageContext,
+) -> TrainedGenerator:
     """Stage 2: the generator's weights after matching.
 
     Shared like those of stage 1, and kept in the stage's folder.
@@ -136,7 +139,7 @@ def match_gradients(
     trace = without_prefix("trace", arrays)
     context.keep_curve("gradient similarity", trace["similarity"])
     matched = report_matching(trace, options.inner_steps, options.learner_steps_between)
-    return LanguageModel(
+    return TrainedGenerator(
         generator=generator,
         sequences=language_model.sequences,
         max_new_tokens=language_model.max_new_tokens,
@@ -168,7 +171,7 @@ def stage_two_options() -> list[str]:
 
 
 def choose_rows(
-    language_model: LanguageModel,
+    language_model: TrainedGenerator,
     options: LanguageModelOptions,
     task: TaskData,
     budget: Budget,
@@ -187,7 +190,7 @@ def choose_rows(
 
 
 def generate_candidates(
-    language_model: LanguageModel,
+    language_model: TrainedGenerator,
     options: LanguageModelOptions,
     shares: Sequence[int],
     context: StageContext,

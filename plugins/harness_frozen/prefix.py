@@ -27,7 +27,7 @@ from harness.kit.training.batching import EncodedRows, group_overhead, length_gr
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
-Way = Literal["packed", "expanded", "whole"]
+ReadingMode = Literal["packed", "expanded", "whole"]
 
 CPU_PACKED = 512
 ACCELERATOR_PACKED = 2048
@@ -36,7 +36,7 @@ CACHED_TOKENS = 8192
 """Tokens of which a group of padded rows holds keys and values, the prefix counted for each."""
 
 
-def way_to_read(lm: CausalLM) -> Way:
+def way_to_read(lm: CausalLM) -> ReadingMode:
     """The fastest way that the model's family allows."""
     from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
@@ -47,7 +47,7 @@ def way_to_read(lm: CausalLM) -> Way:
 
 
 def split_rows(
-    lengths: np.ndarray, prefix: int, way: Way, device: torch.device
+    lengths: np.ndarray, prefix: int, way: ReadingMode, device: torch.device
 ) -> list[np.ndarray]:
     """Cuts rows of so many tokens, behind `prefix` tokens, into groups that are read at once."""
     if way == "packed":
@@ -66,7 +66,7 @@ class SharedPrefix:
 
     lm: CausalLM
     prefix: np.ndarray
-    way: Way
+    way: ReadingMode
 
     def logits(self, rows: Sequence[np.ndarray]) -> Tensor:
         """[n, vocabulary] logits that follow the last token of each row behind the prefix."""

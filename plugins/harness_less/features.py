@@ -90,7 +90,7 @@ class TrainingFeatures:
         return cls(source, kind, state)
 
     def blocks(
-        self, rows: LabelledRows, members: np.ndarray, health: Health
+        self, rows: LabelledRows, members: np.ndarray, health: FlawDetector
     ) -> Iterator[ColumnBlock]:
         """Columns of the features of some rows; their gradients are looked at in passing.
 
@@ -103,7 +103,7 @@ class TrainingFeatures:
 
     def matrix(self, rows: LabelledRows, members: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Features [b, P] and what is wrong with each gradient, [b]."""
-        health = Health()
+        health = FlawDetector()
         values = joined(self.blocks(rows, members, health), self.source.layout.size)
         return values, health.flaws()
 
@@ -133,7 +133,7 @@ class TrainingFeatures:
         return ColumnBlock(feature.start, feature.values - own)
 
 
-class Health:
+class FlawDetector:
     """Finds rows that are not finite, or zero throughout, while their columns pass by."""
 
     def __init__(self) -> None:

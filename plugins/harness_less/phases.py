@@ -19,7 +19,7 @@ from harness_less.features import GradientSource, mean_pairwise_cosine
 from harness_less.flaws import LEFT_OUT, UNREADABLE
 from harness_less.options import LessOptions
 from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
-from harness_less.scores import Work, exact_scores
+from harness_less.scores import ScoringInputs, exact_scores
 from harness_less.stored_scores import stored_scores
 from harness_less.target_gradients import TargetGradients, usable_rows
 from harness_less.warm_up import WarmUp, checkpoints_of, sound_rows, warm_up_rows
@@ -51,7 +51,7 @@ def score_pool(
     trained, checkpoints = warm_up(options, lm, layout, pool, inputs, context)
     source = GradientSource(lm, layout, context, options.gradients)
     flaws, zero_shares = examine_target(source, target, checkpoints, context)
-    work = Work(
+    work = ScoringInputs(
         options=options,
         source=source,
         pool=DistinctRows.of(pool),
@@ -120,7 +120,7 @@ def examine_target(
     return arrays["flaws"], arrays["zero_shares"]
 
 
-def likeness(work: Work) -> float:
+def likeness(work: ScoringInputs) -> float:
     """The mean pairwise cosine of some rows' features at the last checkpoint.
 
     Adam's momentum is common to all rows, so these features are more alike than gradients are.
@@ -134,7 +134,7 @@ def likeness(work: Work) -> float:
     return float(computed_once(work.folder / "likeness.safetensors", look)["value"][0])
 
 
-def counts(work: Work, trained: int) -> dict[str, np.ndarray]:
+def counts(work: ScoringInputs, trained: int) -> dict[str, np.ndarray]:
     """Whole numbers for the report; trained: rows of the warm-up."""
     values = {
         "warm_up_rows": trained,

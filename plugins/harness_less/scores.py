@@ -15,7 +15,7 @@ from harness.context import StageContext
 from harness.kit.files.computed_once import computed_once
 from harness.kit.gradients.column_blocks import products
 from harness_less.checkpoints import Checkpoint
-from harness_less.features import GradientSource, Health, TrainingFeatures
+from harness_less.features import FlawDetector, GradientSource, TrainingFeatures
 from harness_less.flaws import FINE, NOT_FINITE, ZERO
 from harness_less.options import LessOptions
 from harness_less.rows import DistinctRows, Target
@@ -26,7 +26,7 @@ _PIECE_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Scored:
+class RowScores:
     """scores: [m] of distinct rows, -inf where flaws, [m], is not `FINE`."""
 
     scores: np.ndarray
@@ -34,7 +34,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Work:
+class ScoringInputs:
     """What all ways of scoring need.
 
     usable: [target rows] that count; folder: where pieces are kept for a run that is killed.
@@ -76,7 +76,7 @@ def checkpoint_weights(rates: Sequence[float], kind: Literal["lr", "uniform"]) -
     return weights / weights.sum()
 
 
-def exact_scores(work: Work) -> Scored:
+def exact_scores(work: ScoringInputs) -> RowScores:
     """Products of every row's feature with one direction a subtask, divided by its length.
 
     sum_t w_t cos(Gamma_t(z), v_t), without projection and without keeping a feature.
@@ -97,14 +97,14 @@ def exact_scores(work: Work) -> Scored:
             )
             flaws[members] = np.where(flaws[members] == FINE, found["flaws"], flaws[members])
     best = by_subtask.max(1) if work.options.subtasks == "max" else by_subtask.mean(1)
-    return Scored(np.where(flaws == FINE, best, -np.inf), flaws)
+    return RowScores(np.where(flaws == FINE, best, -np.inf), flaws)
 
 
 @dataclass(frozen=True)
 class _ExactMoment:
     """A checkpoint that is loaded when the first piece needs it."""
 
-    work: Work
+    work: ScoringInputs
     number: int
 
     @cached_property
@@ -127,7 +127,7 @@ def group_cosines(
     features: TrainingFeatures, pool: DistinctRows, members: np.ndarray, directions: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """[b, subtasks] products of the rows' unit features with the directions, and flaws [b]."""
-    health = Health()
+    health = FlawDetector()
     dots, squares = products(features.blocks(pool.encoded, members, health), directions)
     flaws = health.flaws()
     lengths = squares.double().sqrt()

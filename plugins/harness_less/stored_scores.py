@@ -16,16 +16,16 @@ from harness.kit.gradients.influence import influence_scores
 from harness.kit.gradients.projection.kinds import new_projector
 from harness.kit.gradients.projection.projector import Projector
 from harness.randomness import derive_seed
-from harness_less.features import Health, TrainingFeatures
+from harness_less.features import FlawDetector, TrainingFeatures
 from harness_less.flaws import FINE, NOT_FINITE, ZERO
-from harness_less.scores import Scored, Work
+from harness_less.scores import RowScores, ScoringInputs
 from harness_less.target_gradients import TargetGradients
 
 PROJECTION_SEED = derive_seed("less projection")
 """One matrix for all seeds, checkpoints, training and target rows."""
 
 
-def stored_scores(work: Work, inputs: Mapping[str, Any]) -> Scored:
+def stored_scores(work: ScoringInputs, inputs: Mapping[str, Any]) -> RowScores:
     """Scores by `influence_scores` from features of the pool that all targets share.
 
     Args:
@@ -51,14 +51,14 @@ def stored_scores(work: Work, inputs: Mapping[str, Any]) -> Scored:
         aggregation=work.options.aggregation,
         reduction=work.options.subtasks,
     )
-    return Scored(scores, flaws)
+    return RowScores(scores, flaws)
 
 
 @dataclass(frozen=True)
 class StoredMoment:
     """Features at one checkpoint: of the pool on disk, of the target in memory."""
 
-    work: Work
+    work: ScoringInputs
     number: int
 
     @property
@@ -111,7 +111,7 @@ class StoredMoment:
         self, features: TrainingFeatures, projector: Projector, members: np.ndarray
     ) -> np.ndarray:
         """[b, k]; a row whose gradient is zero is zero, whatever Adam makes of it."""
-        health = Health()
+        health = FlawDetector()
         blocks = features.blocks(self.work.pool.encoded, members, health)
         values = projector.project_blocks(blocks)
         empty = torch.from_numpy(health.flaws() == ZERO).to(values.device)

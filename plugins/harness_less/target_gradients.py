@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.kit.gradients.column_blocks import ColumnBlock
 from harness.kit.gradients.influence import Aggregation
 from harness.kit.gradients.projection.projector import Projector
-from harness_less.features import GradientSource, Health, unit_rows
+from harness_less.features import FlawDetector, GradientSource, unit_rows
 from harness_less.flaws import FINE
 from harness_less.rows import Target
 
@@ -79,7 +79,7 @@ class TargetGradients:
         rows = self.target.encoded
         backend = self.source.backend(verify=verify)
         for members in self.source.tracked(rows, "gradients of the target"):
-            health = Health()
+            health = FlawDetector()
             blocks = health.watch(backend.blocks(self.source.batch(rows, members)))
             values = torch.cat([block.values for block in blocks], dim=1)
             yield members, values, health.flaws()

@@ -162,7 +162,7 @@ class LmEval:
     ) -> Score:
         from lm_eval.evaluator import evaluate
 
-        from harness_lm_eval.outcomes import Metric, main_metric, make_score
+        from harness_lm_eval.outcomes import FilteredMetric, main_metric, make_score
 
         results = evaluate(
             lm=lm,
@@ -179,7 +179,7 @@ class LmEval:
         else:
             from harness_lm_eval.own_task import own_metric
 
-            main = Metric(own_metric(task, self.metric))
+            main = FilteredMetric(own_metric(task, self.metric))
         documents = sum(count["effective"] for count in results["n-samples"].values())
         is_whole_split = not self.task and documents == len(task.split(split))
         return make_score(results, loaded, main, lm.cut, None if is_whole_split else documents)

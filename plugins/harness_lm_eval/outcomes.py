@@ -26,7 +26,7 @@ _DIVISORS = {
 
 
 @dataclass(frozen=True)
-class Metric:
+class FilteredMetric:
     """One of lm-eval's metrics behind one of its filters."""
 
     name: str
@@ -43,7 +43,7 @@ class Metric:
         return self.name if self.filter == _PLAIN_FILTER else self.key
 
 
-def measurable(loaded: TaskDict) -> tuple[Metric, ...]:
+def measurable(loaded: TaskDict) -> tuple[FilteredMetric, ...]:
     """The metrics that are means over documents and better when higher, in the task's order.
 
     Of a group, those that lm-eval averages over all documents of its tasks.
@@ -53,7 +53,7 @@ def measurable(loaded: TaskDict) -> tuple[Metric, ...]:
     mean = get_aggregation("mean")
     of_tasks = [
         [
-            Metric(name, ensemble.name)
+            FilteredMetric(name, ensemble.name)
             for name, aggregate in task.aggregation().items()
             for ensemble in task._filters
             if aggregate is mean and task.higher_is_better().get(name)
@@ -68,7 +68,7 @@ def measurable(loaded: TaskDict) -> tuple[Metric, ...]:
     return tuple(metric for metric in shared if metric.name in averaged)
 
 
-def main_metric(name: str, loaded: TaskDict, asked: str) -> Metric:
+def main_metric(name: str, loaded: TaskDict, asked: str) -> FilteredMetric:
     """The metric that ranks: the one asked for by its label, else the first.
 
     Raises:
@@ -94,7 +94,7 @@ def main_metric(name: str, loaded: TaskDict, asked: str) -> Metric:
 def make_score(
     results: Mapping[str, Any],
     loaded: TaskDict,
-    main: Metric,
+    main: FilteredMetric,
     cut: set[Document],
     scored: int | None,
 ) -> Score:
@@ -141,7 +141,9 @@ def _samples(
     ]
 
 
-def _by_document(results: Mapping[str, Any], loaded: TaskDict, metric: Metric) -> np.ndarray:
+def _by_document(
+    results: Mapping[str, Any], loaded: TaskDict, metric: FilteredMetric
+) -> np.ndarray:
     """[documents] values of a metric; NaN where there is no number."""
     found = [
         sample.get(metric.name, math.nan) for _, sample in _samples(results, loaded, metric.filter)
@@ -154,7 +156,7 @@ def _fractions(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all())
 
 
-def _require_fractions(name: str, metric: Metric, values: np.ndarray) -> None:
+def _require_fractions(name: str, metric: FilteredMetric, values: np.ndarray) -> None:
     if not _fractions(values):
         inside = np.isfinite(values) & (values >= 0) & (values <= 1)
         raise ContractError(
@@ -170,7 +172,7 @@ def _compact(values: np.ndarray) -> np.ndarray:
 
 
 def _choices(
-    results: Mapping[str, Any], loaded: TaskDict, main: Metric, score: np.ndarray
+    results: Mapping[str, Any], loaded: TaskDict, main: FilteredMetric, score: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The number of each document's chosen and right choice, where there is one of each."""
     divisor = _DIVISORS.get(main.name)

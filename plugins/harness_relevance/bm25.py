@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
-    Picked,
+    PickedRows,
     budget_places,
     pick_highest,
     pick_in_turns,
@@ -67,7 +67,7 @@ class BM25:
         """
         del context
         target = target_rows(task)
-        counts = WordCounts.of(
+        counts = TermCounts.of(
             joined_texts(task.train, task.input_columns), joined_texts(target, task.input_columns)
         )
         values = bm25_weights(counts.pool, k1=self.k1, b=self.b)
@@ -84,7 +84,7 @@ class BM25:
 
     def _pick(
         self, values: sparse.csr_array, queries: sparse.csr_array, task: TaskData, budget: Budget
-    ) -> Picked:
+    ) -> PickedRows:
         places = budget_places(task, budget)
         if self.aggregate == "turns":
             return pick_in_turns(_scores(values, queries), places)
@@ -97,14 +97,14 @@ class BM25:
 
 
 @dataclass(frozen=True)
-class WordCounts:
+class TermCounts:
     """How often each word of the pool occurs: pool [n, words], queries [q, words]."""
 
     pool: sparse.csr_array
     queries: sparse.csr_array
 
     @classmethod
-    def of(cls, pool: Sequence[str], queries: Sequence[str]) -> WordCounts:
+    def of(cls, pool: Sequence[str], queries: Sequence[str]) -> TermCounts:
         """Counts the words of texts.
 
         Raises:

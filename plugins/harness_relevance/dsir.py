@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
-    Picked,
+    PickedRows,
     budget_places,
     pick_highest,
     picked_rows,
@@ -65,7 +65,7 @@ class DSIR:
         weights = log_importance(pool, goal, self.smoothing)
         noise = context.numpy_generator("dsir", str(budget)).gumbel(size=len(weights))
         drawn = pick_highest(weights + noise, budget_places(task, budget))
-        picked = Picked(drawn.rows, weights[drawn.rows])
+        picked = PickedRows(drawn.rows, weights[drawn.rows])
         report = {"target_rows": len(target), **score_report(weights)}
         return picked_rows(task, picked, ("train", "validation"), report)
 

@@ -13,7 +13,7 @@ from harness.kit.language.proxy import CausalProxy, require_instructions
 from harness.kit.selection.row_pool import considered_rows
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
-    Picked,
+    PickedRows,
     budget_places,
     highest,
     pick_highest,
@@ -51,7 +51,7 @@ class Perplexity(ProxyOptions):
         losses = spread(found, rows, len(task.train))
         preference = {"low": -losses, "high": losses, "middle": -distance_from_middle(losses)}
         picked = pick_highest(preference[self.keep], budget_places(task, budget))
-        chosen = Picked(picked.rows, losses[picked.rows])
+        chosen = PickedRows(picked.rows, losses[picked.rows])
         report = {"rows_considered": len(rows), **score_report(found)}
         return picked_rows(task, chosen, ("train",), report)
 

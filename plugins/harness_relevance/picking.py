@@ -16,7 +16,7 @@ _SCORES_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
-class Places:
+class CandidateGroup:
     """Train rows that compete with one another.
 
     members: [m] positions in train, ascending; quota: how many of them are picked.
@@ -27,24 +27,24 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Picked:
+class PickedRows:
     """rows: [k] positions in train; scores: [k] what each was picked for."""
 
     rows: np.ndarray
     scores: np.ndarray
 
 
-def budget_places(task: TaskData, budget: Budget) -> list[Places]:
+def budget_places(task: TaskData, budget: Budget) -> list[CandidateGroup]:
     """All of train for the whole budget; with classes, each for its even share.
 
     Raises:
         UsageError: a budget that train cannot meet.
     """
     if not task.label_names:
-        return [Places(np.arange(len(task.train)), task.budget_rows(budget))]
+        return [CandidateGroup(np.arange(len(task.train)), task.budget_rows(budget))]
     labels = np.asarray(task.train[LABEL_COLUMN], dtype=np.int64)
     shares = enumerate(budget.per_class(task.class_counts()))
-    return [Places(np.flatnonzero(labels == c), quota) for c, quota in shares if quota]
+    return [CandidateGroup(np.flatnonzero(labels == c), quota) for c, quota in shares if quota]
 
 
 def highest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def highest(scores: np.ndarray, count: int) -> np.ndarray:
     return usable[np.argsort(falling, kind="stable")[:count]]
 
 
-def pick_highest(scores: np.ndarray, places: Sequence[Places]) -> Picked:
+def pick_highest(scores: np.ndarray, places: Sequence[CandidateGroup]) -> PickedRows:
     """The rows of highest score in each of the places.
 
     Args:
@@ -75,10 +75,10 @@ def pick_highest(scores: np.ndarray, places: Sequence[Places]) -> Picked:
         _require_enough(len(best), group)
         rows.append(group.members[best])
     picked = np.concatenate(rows)
-    return Picked(picked, scores[picked])
+    return PickedRows(picked, scores[picked])
 
 
-def pick_in_turns(blocks: Iterable[np.ndarray], places: Sequence[Places]) -> Picked:
+def pick_in_turns(blocks: Iterable[np.ndarray], places: Sequence[CandidateGroup]) -> PickedRows:
     """Round robin: each query in its turn takes the row it scores highest of those left.
 
     Args:
@@ -87,20 +87,20 @@ def pick_in_turns(blocks: Iterable[np.ndarray], places: Sequence[Places]) -> Pic
     Raises:
         HarnessError: a query finds too few finite scores.
     """
-    rankings: list[list[Picked]] = [[] for _ in places]
+    rankings: list[list[PickedRows]] = [[] for _ in places]
     for block in blocks:
         for query in block.T:
             for ranking, group in zip(rankings, places, strict=True):
                 best = group.members[highest(query[group.members], group.quota)]
                 _require_enough(len(best), group)
-                ranking.append(Picked(best, query[best]))
+                ranking.append(PickedRows(best, query[best]))
     rows: list[int] = []
     scores: list[float] = []
     for ranking, group in zip(rankings, places, strict=True):
         for row, score in _taken(ranking, group.quota):
             rows.append(row)
             scores.append(score)
-    return Picked(np.array(rows, dtype=np.int64), np.array(scores))
+    return PickedRows(np.array(rows, dtype=np.int64), np.array(scores))
 
 
 def query_blocks(rows: int, queries: int) -> Iterator[slice]:
@@ -118,7 +118,10 @@ def spread(values: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
 
 
 def picked_rows(
-    task: TaskData, picked: Picked, used: tuple[Split, ...], report: Mapping[str, float | int | str]
+    task: TaskData,
+    picked: PickedRows,
+    used: tuple[Split, ...],
+    report: Mapping[str, float | int | str],
 ) -> DistilledData:
     """The selection, reporting the mean score of what was picked."""
     everything = {"mean_score_chosen": float(picked.scores.mean()), **report}
@@ -131,7 +134,7 @@ def score_report(scores: np.ndarray) -> dict[str, float | int]:
     return {"mean_score": float(scores[usable].mean()), "rows_without_score": int((~usable).sum())}
 
 
-def _taken(rankings: Sequence[Picked], quota: int) -> Iterator[tuple[int, float]]:
+def _taken(rankings: Sequence[PickedRows], quota: int) -> Iterator[tuple[int, float]]:
     """Rows and scores as the turns go; each ranking is as long as the quota or longer."""
     taken: set[int] = set()
     left = [zip(r.rows.tolist(), r.scores.tolist(), strict=True) for r in rankings]
@@ -144,7 +147,7 @@ def _taken(rankings: Sequence[Picked], quota: int) -> Iterator[tuple[int, float]
             yield row, score
 
 
-def _require_enough(found: int, group: Places) -> None:
+def _require_enough(found: int, group: CandidateGroup) -> None:
     if found < group.quota:
         raise HarnessError(
             f"only {found} of {len(group.members)} rows have a finite score, and the budget asks"

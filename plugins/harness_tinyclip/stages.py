@@ -27,7 +27,7 @@ from harness_tinyclip.phases import Curves, Phase, kept_phase
 
 
 @dataclass
-class Stages:
+class ProgressiveTraining:
     """One training of `recipe.steps` steps, divided into stages and phases.
 
     student: untrained, of the size to be reached; teacher: trained; pairs: its embeddings of

@@ -41,14 +41,14 @@ class TinyClip(TinyClipOptions):
         from harness.kit.clip.student import build_clip_student
         from harness.kit.clip.teacher import StoredTeacher, teacher_embeddings, trained_teacher
         from harness_tinyclip.mimicking import join_curves
-        from harness_tinyclip.stages import Stages
+        from harness_tinyclip.stages import ProgressiveTraining
 
         model = build_clip_student(student, task, "tinyclip", context)
         training = self.teacher_training()
         teacher = trained_teacher(self.teacher, task, training, context)
         stored = teacher_embeddings(self.teacher, task, training, context)
         trained = teacher if self.inherit == "auto" else model
-        stages = Stages(
+        stages = ProgressiveTraining(
             options=self,
             student=model,
             teacher=teacher,

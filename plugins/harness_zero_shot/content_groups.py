@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Groups:
+class ContentGroups:
     """of_row: [n] the group of each row, numbered as they first appear; first: [groups] a row."""
 
     of_row: np.ndarray
     first: np.ndarray
 
 
-def image_groups(rows: Dataset) -> Groups:
+def image_groups(rows: Dataset) -> ContentGroups:
     """Rows whose images show the same as eight-bit RGB, however they are stored.
 
     Raises:
@@ -37,7 +37,7 @@ def image_groups(rows: Dataset) -> Groups:
     )
 
 
-def caption_groups(captions: Sequence[str]) -> Groups:
+def caption_groups(captions: Sequence[str]) -> ContentGroups:
     """Rows whose captions are the same but for case and blanks, which tokenizers drop."""
     return _grouped(plain_caption(caption) for caption in captions)
 
@@ -51,8 +51,8 @@ def _pixels(image: Image) -> Hashable:
     return image.size, hashlib.sha256(image.tobytes()).digest()
 
 
-def _grouped(contents: Iterable[Hashable]) -> Groups:
+def _grouped(contents: Iterable[Hashable]) -> ContentGroups:
     numbers: dict[Hashable, int] = {}
     of_row = [numbers.setdefault(content, len(numbers)) for content in contents]
     grouped = np.array(of_row, dtype=np.int64)
-    return Groups(grouped, np.unique(grouped, return_index=True)[1])
+    return ContentGroups(grouped, np.unique(grouped, return_index=True)[1])

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import UsageError
 from harness.plan import Plan
 from harness.plugins import PluginHost
-from harness.registry.specs import Spec
+from harness.registry.specs import ComponentSpec
 from harness.suite import load_suite, with_settings
 from toy_paths import TOY_SUITE
 
@@ -146,5 +146,5 @@ def test_a_setting_that_nothing_answers_to(bad: str) -> None:
 
 def test_a_bare_family_name_takes_the_suites_variant() -> None:
     quickstart = load_suite(PluginHost.discover().registry.suites["quickstart"])
-    assert quickstart.spec_of("student", "bert") == Spec("bert", "minilm")
-    assert quickstart.spec_of("student", "bert:base") == Spec("bert", "base")
+    assert quickstart.spec_of("student", "bert") == ComponentSpec("bert", "minilm")
+    assert quickstart.spec_of("student", "bert:base") == ComponentSpec("bert", "base")

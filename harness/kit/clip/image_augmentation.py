@@ -25,7 +25,7 @@ _GRAY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class AugmentationDraws:
     """What is done to each of b images.
 
     boxes: [b, 4] the part that is kept: centre x, centre y, width and height, as shares;
@@ -91,7 +91,7 @@ class Augmentation:
         """[b] which augmentation a row gets when it was drawn so often before."""
         return visits % self.count if self.count else visits
 
-    def draw(self, rows: np.ndarray, numbers: np.ndarray) -> Drawn:
+    def draw(self, rows: np.ndarray, numbers: np.ndarray) -> AugmentationDraws:
         """What is done to rows, [b] places in train, in their augmentations of these numbers."""
         uniform = self._uniform(rows, numbers)
         area = self.smallest_crop + (1 - self.smallest_crop) * uniform[:, 0]
@@ -103,7 +103,7 @@ class Augmentation:
         x = width / 2 + (1 - width) * uniform[:, 2]
         y = height / 2 + (1 - height) * uniform[:, 3]
         factors = 1 + self.colour * (2 * uniform[:, 5:8] - 1)
-        return Drawn(
+        return AugmentationDraws(
             boxes=torch.stack([x, y, width, height], 1),
             mirrored=(uniform[:, 4] < 0.5) & self.mirror,
             brightness=factors[:, 0],

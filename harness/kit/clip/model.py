@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from harness.context import StageContext
 from harness.errors import UsageError
-from harness.kit.clip.image_augmentation import Drawn
+from harness.kit.clip.image_augmentation import AugmentationDraws
 from harness.kit.clip.image_rows import ImageInput, image_arrays
 from harness.kit.clip.multiply_adds import clip_multiply_adds
 from harness.kit.clip.tokens import ClipTokenizer, read_tokenizer
@@ -64,7 +64,7 @@ class ClipModel:
         """Of the space in which images and texts meet."""
         return int(self.config["embed_dim"])
 
-    def pixels(self, images: np.ndarray, drawn: Drawn | None = None) -> Tensor:
+    def pixels(self, images: np.ndarray, drawn: AugmentationDraws | None = None) -> Tensor:
         """[b, h, w, 3] uint8 to [b, 3, h, w] float32 on the device, augmented and normalised."""
         values = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         values = values.permute(0, 3, 1, 2).float().div(255)
@@ -88,7 +88,7 @@ class ClipModel:
         self,
         images: np.ndarray,
         context: StageContext | None = None,
-        augment: Callable[[np.ndarray], Drawn] | None = None,
+        augment: Callable[[np.ndarray], AugmentationDraws] | None = None,
     ) -> np.ndarray:
         """`encode_image` for [n, h, w, 3] uint8 that were fitted before.
 

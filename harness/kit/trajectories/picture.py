@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.drawing import NEUTRAL, PALETTE, SCHEMA, VEGA_LITE, Spec, vl_convert
+from harness.drawing import NEUTRAL, PALETTE, SCHEMA, VEGA_LITE, ChartSpec, vl_convert
 from harness.errors import MissingDependencyError, UsageError
 
 _BLOCK = 1 << 16
@@ -67,7 +67,7 @@ def principal_plane(states: Tensor) -> PrincipalPlane:
 def trajectory_picture(
     trajectories: Sequence[DrawnTrajectory],
     losses: Mapping[str, Sequence[tuple[int, float]]],
-) -> Spec:
+) -> ChartSpec:
     """Both charts side by side, as a Vega-Lite document that carries its data.
 
     Args:
@@ -88,7 +88,7 @@ def trajectory_picture(
     }
 
 
-def png_of(spec: Spec) -> bytes | None:
+def png_of(spec: ChartSpec) -> bytes | None:
     """The picture drawn, for `StageContext.keep_picture`; None without the extra `plots`."""
     try:
         convert = vl_convert()
@@ -105,7 +105,7 @@ def _centred(states: Tensor) -> Iterator[Tensor]:
         yield block - block.mean(0)
 
 
-def _trajectories(trajectories: Sequence[DrawnTrajectory]) -> Spec:
+def _trajectories(trajectories: Sequence[DrawnTrajectory]) -> ChartSpec:
     plane = principal_plane(torch.cat([each.states for each in trajectories]))
     low, high = plane.places.min(0), plane.places.max(0)
     # One unit is as long on both axes, or angles and lengths would mislead.
@@ -163,7 +163,7 @@ def _points(trajectories: Sequence[DrawnTrajectory], places: np.ndarray) -> list
     ]
 
 
-def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Spec:
+def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> ChartSpec:
     values: list[dict[str, Any]] = [
         {"curve": name, "step": step, "loss": loss}
         for name, curve in losses.items()
@@ -205,7 +205,7 @@ def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> Spec:
     }
 
 
-def _colour(trajectories: Sequence[DrawnTrajectory]) -> Spec:
+def _colour(trajectories: Sequence[DrawnTrajectory]) -> ChartSpec:
     """Experts stay in the background, students have a colour each."""
     students = [each.name for each in trajectories if each.role == "student"]
     own = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(students)}
@@ -218,7 +218,7 @@ def _colour(trajectories: Sequence[DrawnTrajectory]) -> Spec:
     }
 
 
-def _dash() -> Spec:
+def _dash() -> ChartSpec:
     return {
         "field": "role",
         "scale": {"domain": ["student", "expert"], "range": [[1, 0], [5, 3]]},
@@ -226,7 +226,7 @@ def _dash() -> Spec:
     }
 
 
-def _shape() -> Spec:
+def _shape() -> ChartSpec:
     """Where a trajectory ends: a diamond is an expert's target, a circle a student's end."""
     return {
         "field": "role",
@@ -235,11 +235,11 @@ def _shape() -> Spec:
     }
 
 
-def _places(encoding: Mapping[str, Any]) -> Spec:
+def _places(encoding: Mapping[str, Any]) -> ChartSpec:
     return {name: encoding[name] for name in ("x", "y", "color")}
 
 
-def _tooltip() -> list[Spec]:
+def _tooltip() -> list[ChartSpec]:
     return [
         {"field": "trajectory"},
         {"field": "state", "type": "quantitative"},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.drawing import NEUTRAL, PALETTE, SCHEMA, Spec
+from harness.drawing import NEUTRAL, PALETTE, SCHEMA, ChartSpec
 from harness.leaderboard.board import Board
 from harness.leaderboard.table import Row, Table
 
@@ -32,7 +32,7 @@ def neutral_methods(board: Board) -> set[str]:
     return {table.baseline for table in board.tables} | references
 
 
-def scores(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
+def scores(data: Sequence[Point], palette: Mapping[str, str]) -> ChartSpec:
     """Each method's mean with its interval, best on top, and lines for the reference rows."""
     return _document(
         "Score of each method with its 95 % interval",
@@ -63,7 +63,7 @@ def scores(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
     )
 
 
-def budgets(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
+def budgets(data: Sequence[Point], palette: Mapping[str, str]) -> ChartSpec:
     """Score against the size of the set, with bands for the intervals."""
     x = {
         "field": "rows",
@@ -102,7 +102,7 @@ def budgets(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
     )
 
 
-def costs(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
+def costs(data: Sequence[Point], palette: Mapping[str, str]) -> ChartSpec:
     """Score against the seconds it takes to distil and to fit, with the Pareto front."""
     x = {
         "field": "seconds",
@@ -110,7 +110,7 @@ def costs(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
         "scale": {"type": "log", "nice": True},
         "title": "seconds for distilling and one fit",
     }
-    cheapest_first: Spec = {
+    cheapest_first: ChartSpec = {
         "window": [{"op": "max", "field": "score", "as": "best"}],
         "sort": [{"field": "seconds"}, {"field": "score", "order": "descending"}],
         "frame": [None, 0],
@@ -161,7 +161,7 @@ def costs(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
     )
 
 
-def parameters(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
+def parameters(data: Sequence[Point], palette: Mapping[str, str]) -> ChartSpec:
     """Score against the size of the trained model, with a line through each method's models."""
     x = {
         "field": "parameters",
@@ -205,7 +205,7 @@ def parameters(data: Sequence[Point], palette: Mapping[str, str]) -> Spec:
     )  # fmt: skip
 
 
-def heat_map(data: Sequence[Point], across: str = "student") -> Spec:
+def heat_map(data: Sequence[Point], across: str = "student") -> ChartSpec:
     """Methods against students (or tasks): the score as colour and as text."""
     middle = _middle(point["score"] for point in data)
     return _document(
@@ -271,7 +271,7 @@ def _point(table: Table, row: Row) -> Point:
     }
 
 
-def _document(description: str, data: Sequence[Point], body: Mapping[str, Any]) -> Spec:
+def _document(description: str, data: Sequence[Point], body: Mapping[str, Any]) -> ChartSpec:
     return {
         "$schema": SCHEMA,
         "description": description,
@@ -282,7 +282,7 @@ def _document(description: str, data: Sequence[Point], body: Mapping[str, Any]) 
     }
 
 
-def _reference_lines() -> Spec:
+def _reference_lines() -> ChartSpec:
     return {
         "transform": [{"filter": "datum.neutral"}],
         "mark": {"type": "rule", "strokeDash": [6, 4], "color": NEUTRAL},
@@ -291,7 +291,7 @@ def _reference_lines() -> Spec:
     }  # fmt: skip
 
 
-def _methods_by_score() -> Spec:
+def _methods_by_score() -> ChartSpec:
     return {
         "field": "label",
         "title": None,
@@ -300,7 +300,7 @@ def _methods_by_score() -> Spec:
     }
 
 
-def _score_axis(data: Sequence[Point], field: str = "score") -> Spec:
+def _score_axis(data: Sequence[Point], field: str = "score") -> ChartSpec:
     return {
         "field": field,
         "type": "quantitative",
@@ -313,13 +313,13 @@ def _axis_title(data: Sequence[Point]) -> str:
     return f"{', '.join(sorted({point['metric'] for point in data}))} %"
 
 
-def _colour(palette: Mapping[str, str], *, legend: bool = True) -> Spec:
+def _colour(palette: Mapping[str, str], *, legend: bool = True) -> ChartSpec:
     scale = {"domain": list(palette), "range": list(palette.values())}
     shown = {"symbolOpacity": 1} if legend else None
     return {"field": "method", "title": "method", "scale": scale, "legend": shown}
 
 
-def _tooltip(data: Sequence[Point]) -> list[Spec]:
+def _tooltip(data: Sequence[Point]) -> list[ChartSpec]:
     return [
         {"field": "label", "title": "method"},
         {"field": "score", "type": "quantitative", "format": ".1f", "title": _axis_title(data)},
@@ -336,7 +336,7 @@ def _middle(values: Iterable[float]) -> float:
     return (min(known) + max(known)) / 2 if known else 0.0
 
 
-KINDS: Mapping[str, Callable[[Sequence[Point], Mapping[str, str]], Spec]] = {
+KINDS: Mapping[str, Callable[[Sequence[Point], Mapping[str, str]], ChartSpec]] = {
     "scores": scores,
     "budget": budgets,
     "cost": costs,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.drawing import VEGA_LITE, Spec, vl_convert
+from harness.drawing import VEGA_LITE, ChartSpec, vl_convert
 from harness.errors import UsageError, unknown_name
 from harness.leaderboard.board import Board
 from harness.leaderboard.charts.documents import (
@@ -27,7 +27,7 @@ FILE_KINDS = ("svg", "png", "pdf")
 _PNG_SCALE = 2.0
 
 
-def plot(board: Board, kind: str) -> Spec:
+def plot(board: Board, kind: str) -> ChartSpec:
     """One chart of a board as a Vega-Lite document that carries its data.
 
     Raises:
@@ -56,7 +56,7 @@ def plot(board: Board, kind: str) -> Spec:
     return KINDS[kind](data, palette)
 
 
-def draw(spec: Spec, path: Path) -> None:
+def draw(spec: ChartSpec, path: Path) -> None:
     """Writes a chart in the format that the file's ending names.
 
     Raises:
@@ -106,7 +106,7 @@ def _across(data: Sequence[Point]) -> str:
     return "student" if len(students) > 1 else "task"
 
 
-def _ranks(board: Board) -> Spec:
+def _ranks(board: Board) -> ChartSpec:
     if not board.rankings:
         raise UsageError(
             "average ranks need two tasks and three methods that are complete on all of them"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from harness.drawing import NEUTRAL, SCHEMA, Spec
+from harness.drawing import NEUTRAL, SCHEMA, ChartSpec
 from harness.leaderboard.overview import Ranking
 
 
-def critical_difference(ranking: Ranking) -> Spec:
+def critical_difference(ranking: Ranking) -> ChartSpec:
     """Average ranks on a line; a bar joins methods that do not differ (Demšar 2006, figure 1)."""
-    ranks: list[Spec] = [
+    ranks: list[ChartSpec] = [
         {"method": f"{name} ({rank:.2f})", "rank": rank, "line": line}
         for line, (name, rank) in enumerate(zip(ranking.methods, ranking.result.ranks, strict=True))
     ]
-    bars: list[Spec] = [
+    bars: list[ChartSpec] = [
         {"first": ranks[group[0]]["rank"], "last": ranks[group[-1]]["rank"], "line": -1 - i * 0.6}
         for i, group in enumerate(ranking.result.cliques())
     ]

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.leaderboard.board import Board
 from harness.leaderboard.table import Fact, Row, RowCost, Table
 
-Part = Literal["row", "score", "cost", "extra"]
+ColumnPart = Literal["row", "score", "cost", "extra"]
 NOTHING = "–"
 MARK = "†"
 """Put beside the score of a row with a degenerate run; the notes say how many."""
@@ -24,7 +24,7 @@ class Column:
     """
 
     title: str
-    part: Part
+    part: ColumnPart
     cells: tuple[str, ...]
     foreign: bool = False
     left: bool = False
@@ -71,7 +71,7 @@ def shown_notes(table: Table) -> list[str]:
 
 
 def _column(
-    table: Table, title: str, part: Part, read: Callable[[Row], str], *, left: bool = False
+    table: Table, title: str, part: ColumnPart, read: Callable[[Row], str], *, left: bool = False
 ) -> Column:
     return Column(title, part, tuple(read(row) for row in table.rows), left=left)
 

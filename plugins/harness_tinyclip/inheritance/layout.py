@@ -63,7 +63,7 @@ _OF_BOTH = ("logit_scale", "logit_bias")
 
 
 @dataclass(frozen=True)
-class Place:
+class ParameterLocation:
     """Where a parameter stands.
 
     tower: None for what both share, such as the temperature; layer: its number, None outside the
@@ -88,19 +88,21 @@ class Place:
         return self.name in _ADDED
 
 
-def place_of(name: str) -> Place:
+def place_of(name: str) -> ParameterLocation:
     """The place of a parameter of an `open_clip.model.CLIP` of plain transformers, by its name.
 
     Raises:
         KeyError: there is no such parameter.
     """
     if name in _OF_BOTH:
-        return Place(None, None, name, ())
+        return ParameterLocation(None, None, name, ())
     found = _BLOCK.match(name)
     if found is None:
-        return Place("image" if name.startswith(_IMAGE) else "text", None, name, _OUTSIDE[name])
+        return ParameterLocation(
+            "image" if name.startswith(_IMAGE) else "text", None, name, _OUTSIDE[name]
+        )
     tower, layer, inside = found.groups()
-    return Place("image" if tower else "text", int(layer), inside, _IN_BLOCK[inside])
+    return ParameterLocation("image" if tower else "text", int(layer), inside, _IN_BLOCK[inside])
 
 
 def layer_name(tower: Tower, layer: int, inside: str) -> str:

@@ -28,14 +28,14 @@ _HALVINGS = 48
 
 
 @dataclass(frozen=True)
-class Folded:
+class FoldedModel:
     """A model and the arguments that `build_clip` makes one of its shape from."""
 
     model: nn.Module
     config: Mapping[str, Any]
 
 
-def fold(clip: nn.Module, config: Mapping[str, Any], masks: ClipMasks) -> Folded:
+def fold(clip: nn.Module, config: Mapping[str, Any], masks: ClipMasks) -> FoldedModel:
     """The model that gives what `clip` gives under `masks`, without the parts that are 0.
 
     A layer without attention and feed-forward part is gone; its parameters, too.
@@ -53,7 +53,7 @@ def fold(clip: nn.Module, config: Mapping[str, Any], masks: ClipMasks) -> Folded
             model = build_clip(smaller)
         model.load_state_dict(cut(weights, whole, selection))
     device = next(clip.parameters()).device
-    return Folded(model.to(device).eval(), smaller)
+    return FoldedModel(model.to(device).eval(), smaller)
 
 
 def kept_part(whole: ClipShape, masks: ClipMasks) -> ClipSelection:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness_tinyclip.inheritance.layout import Axis, Place, place_of
+from harness_tinyclip.inheritance.layout import Axis, ParameterLocation, place_of
 from harness_tinyclip.masks.masks import ClipMasks, TowerMasks
 
 _KEPT = "kept"
@@ -73,7 +73,7 @@ def multiplied(weights: Mapping[str, Tensor], masks: ClipMasks) -> dict[str, Ten
     return {name: _multiplied(weight, place_of(name), masks) for name, weight in weights.items()}
 
 
-def _multiplied(weight: Tensor, place: Place, masks: ClipMasks) -> Tensor:
+def _multiplied(weight: Tensor, place: ParameterLocation, masks: ClipMasks) -> Tensor:
     if not place.writes:
         return weight
     own: TowerMasks = masks.image if place.tower == "image" else masks.text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.api import BenchResult
 from harness.errors import UsageError
-from harness.registry.specs import Spec, split_specs
+from harness.registry.specs import ComponentSpec, split_specs
 
 words = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=6)
 
@@ -18,24 +18,32 @@ words = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=6)
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("random", Spec("random")),
-        ("bert:minilm", Spec("bert", "minilm")),
-        ("file:a/b:c.jsonl", Spec("file", "a/b:c.jsonl")),
-        ("dilm[steps=3]", Spec("dilm", "", {"steps": "3"})),
-        ("file:x.csv[text=a, label=b]", Spec("file", "x.csv", {"text": "a", "label": "b"})),
-        ("less[targets=q,v,epochs=2]", Spec("less", "", {"targets": "q,v", "epochs": "2"})),
-        ("file:data[1]", Spec("file", "data[1]")),
-        ("file:[a,b=c]", Spec("file", "[a,b=c]")),
+        ("random", ComponentSpec("random")),
+        ("bert:minilm", ComponentSpec("bert", "minilm")),
+        ("file:a/b:c.jsonl", ComponentSpec("file", "a/b:c.jsonl")),
+        ("dilm[steps=3]", ComponentSpec("dilm", "", {"steps": "3"})),
+        (
+            "file:x.csv[text=a, label=b]",
+            ComponentSpec("file", "x.csv", {"text": "a", "label": "b"}),
+        ),
+        (
+            "less[targets=q,v,epochs=2]",
+            ComponentSpec("less", "", {"targets": "q,v", "epochs": "2"}),
+        ),
+        ("file:data[1]", ComponentSpec("file", "data[1]")),
+        ("file:[a,b=c]", ComponentSpec("file", "[a,b=c]")),
     ],
-)  # fmt: skip
-def test_a_spec_is_read(text: str, spec: Spec) -> None:
-    assert Spec.parse(text) == spec
+)
+def test_a_spec_is_read(text: str, spec: ComponentSpec) -> None:
+    assert ComponentSpec.parse(text) == spec
 
 
 @given(words, words, st.dictionaries(words, words, min_size=1, max_size=3))
 def test_what_is_written_is_read_back(name: str, argument: str, options: dict[str, str]) -> None:
     inner = ",".join(f"{option}={value}" for option, value in options.items())
-    assert Spec.parse(f"{name}:{argument}[{inner}]") == Spec(name, argument, options)
+    assert ComponentSpec.parse(f"{name}:{argument}[{inner}]") == ComponentSpec(
+        name, argument, options
+    )
 
 
 def test_commas_in_brackets_do_not_divide_a_list() -> None:

@@ -10,11 +10,11 @@ import torch
 
 from causal_models import byte_tokenizer, gpt2, llama, make_lm, mistral, wrapped
 from harness.kit.language.causal_lm import CausalLM
-from harness_frozen.prefix import SharedPrefix, Way, split_rows, way_to_read
+from harness_frozen.prefix import ReadingMode, SharedPrefix, split_rows, way_to_read
 
 PREFIX = np.array([5, 9, 7, 7, 20, 31, 4, 12, 90])
 ROWS = [np.array(row) for row in ([3, 8, 2], [40], [9, 9, 9, 9, 7, 1, 3], [8, 3, 2])]
-WAYS: tuple[Way, ...] = ("packed", "expanded", "whole")
+WAYS: tuple[ReadingMode, ...] = ("packed", "expanded", "whole")
 CPU = torch.device("cpu")
 
 
@@ -31,7 +31,7 @@ def one_at_a_time(lm: CausalLM, prefix: np.ndarray, rows: Sequence[np.ndarray]) 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen", "gpt_neox"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("length", [9, 1, 0], ids=["prefix", "one-token", "no-prefix"])
-def test_all_ways_agree_with_the_obvious_one(family: str, way: Way, length: int) -> None:
+def test_all_ways_agree_with_the_obvious_one(family: str, way: ReadingMode, length: int) -> None:
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         lm = make_lm(family, dtype=dtype)
         prefix = PREFIX[:length]
@@ -82,7 +82,7 @@ def test_families_that_take_a_mask_are_packed() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_row_is_in_one_group(way: Way) -> None:
+def test_every_row_is_in_one_group(way: ReadingMode) -> None:
     lengths = np.random.default_rng(0).integers(1, 900, 300)
     groups = split_rows(lengths, 500, way, CPU)
     assert sorted(np.concatenate(groups)) == list(range(300))

@@ -21,7 +21,7 @@ from harness_less.features import GradientSource
 from harness_less.less import Less
 from harness_less.phases import examine_target, warm_up
 from harness_less.rows import DistinctRows, ReadableRows, Target, read_pool, read_target
-from harness_less.scores import Work
+from harness_less.scores import ScoringInputs
 from harness_less.target_gradients import usable_rows
 from memory_cache import MemoryCache
 
@@ -72,12 +72,14 @@ class Scene:
     def source(self) -> GradientSource:
         return GradientSource(self.lm, self.layout, self.context, self.less.gradients)
 
-    def work(self, folder: Path, readable: ReadableRows | None = None, **options: Any) -> Work:
+    def work(
+        self, folder: Path, readable: ReadableRows | None = None, **options: Any
+    ) -> ScoringInputs:
         """What scoring needs, with other options and, where given, other rows."""
         flaws, _ = examine_target(
             self.source, self.target, self.checkpoints, replace(self.context, workdir=folder)
         )
-        return Work(
+        return ScoringInputs(
             options=replace(self.less, **options),
             source=self.source,
             pool=DistinctRows.of(readable or self.readable),

@@ -19,7 +19,7 @@ from harness.kit.language.loss import example_losses
 from harness.kit.training.loop import build_optimizer
 from harness.protocols import Student
 from harness_instruct.students.families import Gpt2, Llama, Opt
-from harness_less.features import Health
+from harness_less.features import FlawDetector
 from harness_less.scores import exact_scores
 from harness_less.target_gradients import TargetGradients
 
@@ -64,7 +64,7 @@ def test_predicted_and_actual_change_of_the_targets_loss_agree(run: Scene, tmp_p
     gradients = TargetGradients(run.source, run.target).projected(plain)
     aim = torch.from_numpy(gradients.mean(0, keepdims=True))
     everything = np.arange(len(work.pool))
-    dots, _ = products(features.blocks(work.pool.encoded, everything, Health()), aim)
+    dots, _ = products(features.blocks(work.pool.encoded, everything, FlawDetector()), aim)
     predicted = -RATE * dots[:, 0].numpy()
     actual = [change_after_a_step(run, row, work.pool.encoded) for row in everything]
     assert np.corrcoef(predicted, actual)[0, 1] > 0.99

@@ -18,9 +18,9 @@ from harness.kit.language.loss import example_losses
 from harness.kit.language.training import take
 from harness_less import features as features_module
 from harness_less.checkpoints import Checkpoint
-from harness_less.features import Health, TrainingFeatures, mean_pairwise_cosine
+from harness_less.features import FlawDetector, TrainingFeatures, mean_pairwise_cosine
 from harness_less.flaws import FINE, NOT_FINITE, ZERO
-from harness_less.scores import Work, exact_scores, group_cosines
+from harness_less.scores import ScoringInputs, exact_scores, group_cosines
 from harness_less.stored_scores import StoredMoment, stored_scores
 from harness_less.target_gradients import TargetGradients, usable_rows
 
@@ -69,7 +69,7 @@ FORMULAS = {
 }
 
 
-def truth(work: Work, scene: Scene) -> np.ndarray:
+def truth(work: ScoringInputs, scene: Scene) -> np.ndarray:
     """[m] scores by loops over checkpoints, rows, subtasks and examples."""
     pool, target = work.pool.encoded, work.target.encoded
     rates = [checkpoint.rates.mean() for checkpoint in scene.checkpoints]
@@ -285,7 +285,7 @@ class TestRowsThatLose:
     def test_health_knows_nan_infinity_and_zero(self) -> None:
         from harness.kit.gradients.column_blocks import ColumnBlock
 
-        health = Health()
+        health = FlawDetector()
         left = torch.tensor([[0.0, 0.0], [0.0, 1e-38], [1.0, float("nan")], [0.0, 0.0]])
         right = torch.tensor([[0.0], [0.0], [1.0], [float("-inf")]])
         watched = list(health.watch([ColumnBlock(0, left), ColumnBlock(2, right)]))
@@ -348,11 +348,11 @@ class TestRowsThatLose:
         assert (flaws == FINE).all()
 
 
-def _spoiling(work: Work, row: int, value: float) -> Any:
+def _spoiling(work: ScoringInputs, row: int, value: float) -> Any:
     """`TrainingFeatures.blocks` in which the gradient of one row of the pool is another one."""
     from harness.kit.gradients.column_blocks import ColumnBlock
 
-    def blocks(self: TrainingFeatures, rows: Any, members: np.ndarray, health: Health) -> Any:
+    def blocks(self: TrainingFeatures, rows: Any, members: np.ndarray, health: FlawDetector) -> Any:
         gradients = self.source.backend().blocks(self.source.batch(rows, members))
         spoilt = torch.from_numpy(members == row).unsqueeze(1)
         changed = (ColumnBlock(b.start, b.values.masked_fill(spoilt, value)) for b in gradients)

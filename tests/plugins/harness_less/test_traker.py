@@ -14,7 +14,7 @@ from given_matrix import GivenMatrix
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.language.loss import example_losses
 from harness_less import stored_scores as stored_scores_module
-from harness_less.scores import Work, exact_scores
+from harness_less.scores import ScoringInputs, exact_scores
 from harness_less.stored_scores import stored_scores
 
 pytest.importorskip("trak", reason="traker (extra `test`) is not installed")
@@ -49,7 +49,7 @@ def their_features(scene: Scene, rows: LabelledRows, projector: BasicProjector) 
     return np.asarray(features / np.linalg.norm(features, axis=1, keepdims=True))
 
 
-def their_scores(work: Work, scene: Scene, projector: BasicProjector) -> np.ndarray:
+def their_scores(work: ScoringInputs, scene: Scene, projector: BasicProjector) -> np.ndarray:
     """The published code's: weighted cosines, their mean over a subtask, the best subtask."""
     rates = np.array([checkpoint.rates.mean() for checkpoint in scene.checkpoints])
     total = np.zeros((len(work.pool), len(work.target.encoded)))

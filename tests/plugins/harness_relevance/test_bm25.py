@@ -17,7 +17,7 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.types import DistilledData, TaskData
-from harness_relevance.bm25 import BM25, WordCounts, bm25_weights
+from harness_relevance.bm25 import BM25, TermCounts, bm25_weights
 
 MakeTask = Callable[..., TaskData]
 VOCABULARY = ["the", "The", "cat", "ate", "a", "fish,", "über", "fish-bone", "42", "..."]
@@ -61,7 +61,7 @@ def test_values_are_those_of_the_formula(
     pool: list[str], queries: list[str], k1: float, b: float
 ) -> None:
     try:
-        counts = WordCounts.of(pool, queries)
+        counts = TermCounts.of(pool, queries)
     except UsageError:
         assert not {w for q in queries for w in words(q)} & {w for p in pool for w in words(p)}
         return
@@ -141,8 +141,8 @@ def test_rows_that_share_no_word_are_counted(instructions: MakeTask, context: St
 
 @given(order=st.permutations(range(5)), aggregate=st.sampled_from(["mean", "max", "turns"]))
 def test_the_order_of_the_pool_changes_nothing(order: list[int], aggregate: str) -> None:
-    counts = WordCounts.of(joined(POOL), joined(TARGET))
-    shuffled = WordCounts.of([joined(POOL)[n] for n in order], joined(TARGET))
+    counts = TermCounts.of(joined(POOL), joined(TARGET))
+    shuffled = TermCounts.of([joined(POOL)[n] for n in order], joined(TARGET))
     values = bm25_weights(counts.pool, k1=1.5, b=0.75) @ counts.queries.T
     again = bm25_weights(shuffled.pool, k1=1.5, b=0.75) @ shuffled.queries.T
     np.testing.assert_array_equal(values.toarray()[order], again.toarray())

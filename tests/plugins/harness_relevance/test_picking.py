@@ -15,7 +15,7 @@ from harness.errors import HarnessError, UsageError
 from harness.testing.instruction import toy_instruction_task
 from harness.testing.toys import toy_task
 from harness_relevance.picking import (
-    Places,
+    CandidateGroup,
     budget_places,
     highest,
     pick_highest,
@@ -49,7 +49,9 @@ def test_queries_take_turns(data: st.DataObject, rows: int, queries: int) -> Non
     scores = data.draw(hnp.arrays(np.float64, (rows, queries), elements=values))
     quota = data.draw(st.integers(1, rows))
     cut = data.draw(st.integers(0, queries))
-    picked = pick_in_turns([scores[:, :cut], scores[:, cut:]], [Places(np.arange(rows), quota)])
+    picked = pick_in_turns(
+        [scores[:, :cut], scores[:, cut:]], [CandidateGroup(np.arange(rows), quota)]
+    )
     assert picked.rows.tolist() == slow_turns(scores, list(range(rows)), quota)
     owners = [n % queries for n in range(quota)]
     assert picked.scores.tolist() == scores[picked.rows, owners].tolist()
@@ -57,13 +59,13 @@ def test_queries_take_turns(data: st.DataObject, rows: int, queries: int) -> Non
 
 def test_turns_are_taken_within_each_of_the_places() -> None:
     scores = np.array([[1.0, 6.0], [2.0, 5.0], [3.0, 4.0], [9.0, 9.0], [8.0, 9.5], [7.0, 9.0]])
-    places = [Places(np.array([0, 1, 2]), 2), Places(np.array([3, 4, 5]), 1)]
+    places = [CandidateGroup(np.array([0, 1, 2]), 2), CandidateGroup(np.array([3, 4, 5]), 1)]
     assert pick_in_turns([scores], places).rows.tolist() == [2, 0, 3]
 
 
 def test_what_is_not_finite_is_never_picked() -> None:
     scores = np.array([math.nan, 1.0, math.inf, -math.inf, 0.0])
-    places = [Places(np.arange(5), 2)]
+    places = [CandidateGroup(np.arange(5), 2)]
     assert pick_highest(scores, places).rows.tolist() == [1, 4]
     assert pick_in_turns([scores[:, None]], places).rows.tolist() == [1, 4]
 
@@ -71,9 +73,9 @@ def test_what_is_not_finite_is_never_picked() -> None:
 def test_too_few_finite_scores_are_an_error_that_counts_them() -> None:
     scores = np.array([math.nan, 1.0, 0.0])
     with pytest.raises(HarnessError, match=r"only 2 of 3 rows have a finite score.*asks for 3"):
-        pick_highest(scores, [Places(np.arange(3), 3)])
+        pick_highest(scores, [CandidateGroup(np.arange(3), 3)])
     with pytest.raises(HarnessError, match="only 2 of 3 rows"):
-        pick_in_turns([scores[:, None]], [Places(np.arange(3), 3)])
+        pick_in_turns([scores[:, None]], [CandidateGroup(np.arange(3), 3)])
 
 
 def test_classes_share_the_budget_and_tasks_without_them_do_not() -> None:

@@ -18,7 +18,7 @@ from harness.kit.clip.training import ContrastiveObjective
 from harness.testing.image_text import toy_image_text_task
 from harness.types import DistilledData, Recipe, TaskData
 from harness_tinyclip.options import TinyClipOptions
-from harness_tinyclip.stages import Stages
+from harness_tinyclip.stages import ProgressiveTraining
 
 TASK = toy_image_text_task(48)
 RECIPE = Recipe(steps=8, batch_size=12, learning_rate=1e-3, warmup=0.1)
@@ -86,9 +86,9 @@ def pairs_of(teacher: ClipModel, task: TaskData = TASK) -> StoredTeacher:
 
 def make_stages(
     folder: Path, teacher: ClipModel, recipe: Recipe = RECIPE, **options: Any
-) -> Stages:
+) -> ProgressiveTraining:
     context = make_context(folder)
-    return Stages(
+    return ProgressiveTraining(
         TinyClipOptions(teacher="squares", **options),
         student=STUDENT.build(TASK, context),
         teacher=teacher,

@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from harness.errors import HarnessError, UsageError
 from harness.kit.gradients.column_blocks import ColumnBlock
 from harness.kit.gradients.per_example.backend import Batch, PerExampleGradients
-from harness.kit.gradients.per_example.rules import Call, Factor, Rule, rule_for
+from harness.kit.gradients.per_example.rules import Factor, LayerCall, Rule, rule_for
 from harness.kit.training.parameter_layout import ParameterLayout
 
 _TOLERANCE = {torch.bfloat16: 5e-2, torch.float16: 5e-2}
@@ -102,7 +102,9 @@ class HookGradients(PerExampleGradients):
                 continue
             record.require_unchanged()
             layer, own_gradient = record.layer, gradient.reshape(record.shape)
-            call = Call(layer.name, layer.module, record.inputs, own_gradient, rows, self.dtype)
+            call = LayerCall(
+                layer.name, layer.module, record.inputs, own_gradient, rows, self.dtype
+            )
             for name, own, rule in layer.trained:
                 factors[name].append(rule(call, own))
         return factors

@@ -72,7 +72,7 @@ class LookupSum:
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """One call of a layer in a batch of `rows` examples.
 
     name: the layer's; inputs: what it read; gradient: of the summed losses by its output;
@@ -108,7 +108,7 @@ class Call:
         return self.tokens(self.gradient.to(self.dtype), trailing)
 
 
-Rule = Callable[[Call, str], Factor]
+Rule = Callable[[LayerCall, str], Factor]
 
 
 def rule_for(name: str, module: nn.Module, parameter: str) -> Rule:
@@ -135,13 +135,13 @@ def rule_for(name: str, module: nn.Module, parameter: str) -> Rule:
     )
 
 
-def _linear(call: Call, parameter: str) -> Factor:
+def _linear(call: LayerCall, parameter: str) -> Factor:
     if parameter == "bias":
         return TokenSum(call.returned())
     return OuterProduct(call.returned(), call.read())
 
 
-def _conv1d(call: Call, parameter: str) -> Factor:
+def _conv1d(call: LayerCall, parameter: str) -> Factor:
     """GPT-2's linear layer, its weight [in, out]."""
     if parameter == "bias":
         return TokenSum(call.returned())
@@ -155,14 +155,14 @@ def _embedding(name: str, module: nn.Module) -> Rule:
             " couples the examples of a batch"
         )
 
-    def rule(call: Call, _: str) -> Factor:
+    def rule(call: LayerCall, _: str) -> Factor:
         ids = call.tokens(call.inputs, trailing=0)
         return LookupSum(ids, call.returned(), module.num_embeddings, module.padding_idx)
 
     return rule
 
 
-def _layer_norm(call: Call, parameter: str) -> Factor:
+def _layer_norm(call: LayerCall, parameter: str) -> Factor:
     shape = call.module.normalized_shape
     returned = call.returned(len(shape))
     if parameter == "bias":
@@ -171,7 +171,7 @@ def _layer_norm(call: Call, parameter: str) -> Factor:
     return TokenSum(returned * normal)
 
 
-def _rms_norm(call: Call, parameter: str) -> Factor:
+def _rms_norm(call: LayerCall, parameter: str) -> Factor:
     """Whatever the family multiplies its weight with: the derivative of a layer affine in it."""
     weight = getattr(call.module, parameter).detach()
 

@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.kit.clip.image_augmentation import Augmentation, Drawn
+from harness.kit.clip.image_augmentation import Augmentation, AugmentationDraws
 
 ROWS = np.arange(2000)
 
 
-def _drawn(**changes: torch.Tensor) -> Drawn:
+def _drawn(**changes: torch.Tensor) -> AugmentationDraws:
     """For one image: nothing is done to it, but for the changes."""
     still = {
         "boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0]]),
         "mirrored": torch.tensor([False]),
         **{name: torch.ones(1) for name in ("brightness", "contrast", "saturation")},
     }
-    return Drawn(**{**still, **changes})
+    return AugmentationDraws(**{**still, **changes})
 
 
 def _images(count: int = 1, size: int = 8) -> torch.Tensor:
