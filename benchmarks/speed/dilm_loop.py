@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="real rows that the learner sees")
     arguments = parser.parse_args()
     # Before any thread of this process: a forked child has none of them.
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("fork").SamplePool(1, maxtasksperchild=1) as pool:
         memory = {engine: pool.apply(extra_memory, (engine, arguments)) for engine in ENGINES}
     torch.set_num_threads(arguments.threads)
     runs = {}

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     # Before any thread of this process: a forked child has none of them.
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("fork").SamplePool(1, maxtasksperchild=1) as pool:
         memory = {engine: pool.apply(extra_memory, (engine, arguments)) for engine in ENGINES}
     torch.set_num_threads(arguments.threads)
     bench = make_bench(arguments)

@@ -32,7 +32,7 @@ from harness.kit.training.batching import EncodedRows
 from harness.kit.trajectories.inner_loop.engines import ENGINES, EngineName, OuterGradient
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
 from harness.kit.trajectories.inner_loop.inner_losses import ResponseLoss
-from harness.kit.trajectories.inner_loop.matching_loss import Passage
+from harness.kit.trajectories.inner_loop.matching_loss import MatchingTarget
 from harness.kit.trajectories.inner_loop.optimizers import Adam, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS, PseudoRows
@@ -131,7 +131,7 @@ def outer_step(
         state = optimizer.resume(start, 1e-3 * start, 1e-4 * start.square(), 10)
     learned = {EMBEDDINGS: pseudo.initial(view)}
     rate: Tensor = torch.tensor(options.step_size, device=options.device).log()
-    outer = Passage(view.layout, start, target).loss("squared")
+    outer = MatchingTarget(view.layout, start, target).loss("squared")
     return lambda: ENGINES[engine](loop, state, learned, rate, outer)
 
 

@@ -13,9 +13,9 @@ from harness.errors import DivergenceError
 from harness.kit.trajectories.inner_loop.engines import OuterGradient, OuterLoss, adjoint
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, LearnedTensors
 from harness.kit.trajectories.outer_loop import OuterState
-from harness.kit.trajectories.proxies import SyntheticData, Trainable
+from harness.kit.trajectories.proxies import LearnableRows, SyntheticData
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.words import Vocabulary
 from harness_tdd.initial_parameters import InitialParameters
@@ -39,7 +39,7 @@ class PerformanceMatching:
 
     initial: InitialParameters
     real: RealRows
-    rows: Trainable
+    rows: LearnableRows
     labels: Tensor
     vocabulary: Vocabulary
     options: TddOptions
@@ -92,7 +92,7 @@ class PerformanceMatching:
 
     def problem(
         self, state: OuterState
-    ) -> tuple[InnerLoop, InnerState, Learned, Tensor, OuterLoss]:
+    ) -> tuple[InnerLoop, InnerState, LearnedTensors, Tensor, OuterLoss]:
         """What an engine is asked in an outer step."""
         generator = self.context.numpy_generator("tdd draw", state.steps)
         begun = self.optimizer.begin(self.initial.learned_from(state.steps))
@@ -106,7 +106,7 @@ class PerformanceMatching:
         rate = state.learned[LOG_STEP_SIZE].exp()
         return SyntheticData(self.rows, self._learned(state), rate)
 
-    def inner_loop(self, rows: Trainable, generator: np.random.Generator) -> InnerLoop:
+    def inner_loop(self, rows: LearnableRows, generator: np.random.Generator) -> InnerLoop:
         """Inner steps on shuffled rows, each seen equally often, no batch short."""
         options = self.options
         return InnerLoop.shuffled(
@@ -123,6 +123,6 @@ class PerformanceMatching:
     def optimizer(self) -> InnerOptimizer:
         return Adam() if self.options.inner_optimizer == "adam" else Sgd()
 
-    def _learned(self, state: OuterState) -> Learned:
+    def _learned(self, state: OuterState) -> LearnedTensors:
         labels = {LABELS: state.learned[LABELS]} if self.options.soft_labels else {}
         return {EMBEDDINGS: state.learned[VECTORS], **labels}

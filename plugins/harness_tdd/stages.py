@@ -19,8 +19,8 @@ from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
 from harness.kit.trajectories.proxies import (
     ClassifierProxy,
+    LearnableRows,
     SyntheticData,
-    Trainable,
     matched_parameters,
 )
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
@@ -93,7 +93,7 @@ class TddResult:
         return self.proxy.texts(self.projected)
 
     @cached_property
-    def read(self) -> Trainable:
+    def read(self) -> LearnableRows:
         """The texts, tokenised again."""
         return self.proxy.read(self.texts)
 

@@ -22,9 +22,9 @@ from harness.kit.trajectories.experts import (
     draw_segment,
     record_experts,
 )
-from harness.kit.trajectories.inner_loop.matching_loss import Passage, relative_displacement
+from harness.kit.trajectories.inner_loop.matching_loss import MatchingTarget, relative_displacement
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
-from harness.kit.trajectories.inner_loop.steps import ChunkLoss, InnerLoop
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, InnerLoss
 from harness.kit.trajectories.proxies import Proxy, SyntheticData
 from harness.randomness import derive_seed
 from harness.types import TaskData
@@ -45,10 +45,10 @@ def train_experts(
     inputs = expert_inputs(options, task, context)
 
     def train() -> Mapping[str, np.ndarray]:
-        with proxy.learner() as learner:
+        with proxy.expert_model() as expert_model:
             trajectories = record_experts(
                 context.workdir / "experts",
-                learner,
+                expert_model,
                 expert_options(options),
                 context,
                 model=digest(inputs["proxy"]),
@@ -121,13 +121,13 @@ class ExpertSegments:
             for start in range(options.first_start, options.max_start)
         ]
 
-    def target(self, segment: Segment) -> Passage:
+    def target(self, segment: Segment) -> MatchingTarget:
         """The expert's parameters at both ends."""
         ends = (segment.start, segment.target)
         start, target = (
             self.trajectories.state(segment.expert, state).to(self.proxy.device) for state in ends
         )
-        return Passage(self.proxy.layout, start, target)
+        return MatchingTarget(self.proxy.layout, start, target)
 
     def start(self, segment: Segment) -> InnerState:
         """The expert's parameters and, for its own optimiser, its memory of them."""
@@ -152,7 +152,7 @@ class ExpertSegments:
             return Adam(*known.betas, known.eps)
         return Sgd(known.momentum)
 
-    def inner_loop(self, loss: ChunkLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
+    def inner_loop(self, loss: InnerLoss, rows: int, generator: np.random.Generator) -> InnerLoop:
         """Inner steps on shuffled rows, each seen equally often, no batch short."""
         options = self.options
         return InnerLoop.shuffled(

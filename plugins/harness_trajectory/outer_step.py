@@ -16,10 +16,14 @@ from harness.kit.trajectories.inner_loop.engines import (
     disagreement,
 )
 from harness.kit.trajectories.inner_loop.optimizers import InnerState
-from harness.kit.trajectories.inner_loop.regularisers import Strength, neighbour_pull, norm_pull
-from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
+from harness.kit.trajectories.inner_loop.regularisers import (
+    RegulariserWeight,
+    neighbour_penalty,
+    norm_penalty,
+)
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, LearnedTensors
 from harness.kit.trajectories.outer_loop import OuterState
-from harness.kit.trajectories.proxies import Trainable
+from harness.kit.trajectories.proxies import LearnableRows
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.token_projection import NearestTokens, nearest_tokens
 from harness.kit.trajectories.words import Vocabulary
@@ -40,7 +44,7 @@ class TrajectoryMatching:
     """Matches the student trajectories of some rows to expert trajectories."""
 
     segments: ExpertSegments
-    rows: Trainable
+    rows: LearnableRows
     vocabulary: Vocabulary
     options: TrajectoryOptions
     context: StageContext
@@ -99,7 +103,7 @@ class TrajectoryMatching:
 
     def _problem(
         self, state: OuterState
-    ) -> tuple[InnerLoop, InnerState, Learned, Tensor, OuterLoss]:
+    ) -> tuple[InnerLoop, InnerState, LearnedTensors, Tensor, OuterLoss]:
         """What an engine is asked in an outer step."""
         generator = self.context.numpy_generator("trajectory draw", state.steps)
         segment = self.segments.draw(generator)
@@ -113,14 +117,14 @@ class TrajectoryMatching:
         options = self.options
         if options.regulariser == "none" or options.strength == 0:
             return 0.0, torch.zeros_like(vectors)
-        weight = Strength(options.strength, options.schedule).at(step, options.outer_steps)
+        weight = RegulariserWeight(options.strength, options.schedule).at(step, options.outer_steps)
         leaf = vectors.detach().requires_grad_()
         own = leaf[self.rows.pseudo.mask]
         unit = self.vocabulary.mean_square
         if options.regulariser == "neighbour":
-            pull = neighbour_pull(own, self.vocabulary.table[neighbours]) / unit
+            pull = neighbour_penalty(own, self.vocabulary.table[neighbours]) / unit
         else:
-            pull = norm_pull(own, own.new_tensor(unit).sqrt())
+            pull = norm_penalty(own, own.new_tensor(unit).sqrt())
         (slope,) = torch.autograd.grad(weight * pull, leaf)
         return weight * float(pull.detach()), slope
 

@@ -13,7 +13,7 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.kit.trajectories.initial_rows import Initialisation, initial_rows
 from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
-from harness.kit.trajectories.proxies import Proxy, SyntheticData, Trainable
+from harness.kit.trajectories.proxies import LearnableRows, Proxy, SyntheticData
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 from harness.kit.trajectories.token_projection import NearestTokens
@@ -66,7 +66,7 @@ class TrajectoryResult:
         return self.proxy.texts(self.projected)
 
     @cached_property
-    def read(self) -> Trainable:
+    def read(self) -> LearnableRows:
         """The texts, tokenised again."""
         return self.proxy.read(self.texts)
 
@@ -88,7 +88,7 @@ class TrajectoryResult:
             "as_text": self._unlearned(self.read, step_size),
         }
 
-    def _unlearned(self, rows: Trainable, step_size: Tensor) -> SyntheticData:
+    def _unlearned(self, rows: LearnableRows, step_size: Tensor) -> SyntheticData:
         """With the embeddings of the rows' own tokens."""
         return SyntheticData(rows, {EMBEDDINGS: rows.pseudo.initial(self.proxy.view)}, step_size)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harness.errors import UsageError
 
 
-class LearnedTokens(nn.Module):
+class LearnedEmbeddings(nn.Module):
     """Stands in for `dense`; id num_embeddings + i has vector i of [k, d], which is not trained."""
 
     def __init__(self, dense: nn.Embedding, vectors: Tensor) -> None:
@@ -37,7 +37,7 @@ class LearnedTokens(nn.Module):
 
 
 @contextmanager
-def learned_tokens(model: nn.Module, vectors: Tensor) -> Iterator[None]:
+def learned_embeddings(model: nn.Module, vectors: Tensor) -> Iterator[None]:
     """Inside the block the model's ids beyond its vocabulary are `vectors`, [k, d].
 
     Raises:
@@ -49,7 +49,7 @@ def learned_tokens(model: nn.Module, vectors: Tensor) -> Iterator[None]:
             f"learned vectors of width {vectors.shape[1]} cannot stand for tokens of width"
             f" {dense.embedding_dim}"
         )
-    model.set_input_embeddings(LearnedTokens(dense, vectors))
+    model.set_input_embeddings(LearnedEmbeddings(dense, vectors))
     try:
         yield
     finally:

@@ -22,14 +22,14 @@ from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.experts import (
-    ExpertLearner,
-    classification_learner,
-    completion_learner,
+    ExpertModel,
+    classification_expert,
+    completion_expert,
     train_only,
 )
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
 from harness.kit.trajectories.inner_loop.inner_losses import ClassLoss, ResponseLoss
-from harness.kit.trajectories.inner_loop.steps import ChunkLoss, Learned
+from harness.kit.trajectories.inner_loop.steps import InnerLoss, LearnedTensors
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import PseudoRows
 from harness.types import LABEL_COLUMN, PROMPT_COLUMN, TaskData
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trainable:
+class LearnableRows:
     """Some rows as a function of what is learned in them."""
 
-    loss: ChunkLoss
+    loss: InnerLoss
     pseudo: PseudoRows
 
 
@@ -51,8 +51,8 @@ class Trainable:
 class SyntheticData:
     """Rows, the values of what is learned in them, and the step size of inner loops on them."""
 
-    rows: Trainable
-    learned: Learned
+    rows: LearnableRows
+    learned: LearnedTensors
     step_size: Tensor
 
 
@@ -74,11 +74,11 @@ class Proxy(ABC):
         return next(self.model.parameters()).device
 
     @abstractmethod
-    def learner(self) -> AbstractContextManager[ExpertLearner]:
+    def expert_model(self) -> AbstractContextManager[ExpertModel]:
         """What experts train, valid inside the block."""
 
     @abstractmethod
-    def trainable(self, prompts: PseudoPrompts) -> Trainable:
+    def trainable(self, prompts: PseudoPrompts) -> LearnableRows:
         """Rows with the labels or responses of the pool's."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Proxy(ABC):
         """The rows as text, with their labels or real responses, in the task's columns."""
 
     @abstractmethod
-    def read(self, texts: Dataset) -> Trainable:
+    def read(self, texts: Dataset) -> LearnableRows:
         """Text in tokens again, as a student with this tokenizer reads it."""
 
 
@@ -106,12 +106,12 @@ class LanguageProxy(Proxy):
         self.pool = self.encoded
 
     @contextmanager
-    def learner(self) -> Iterator[ExpertLearner]:
-        yield completion_learner(self.lm, self.layout, self.encoded)
+    def expert_model(self) -> Iterator[ExpertModel]:
+        yield completion_expert(self.lm, self.layout, self.encoded)
 
-    def trainable(self, prompts: PseudoPrompts) -> Trainable:
+    def trainable(self, prompts: PseudoPrompts) -> LearnableRows:
         pseudo = PseudoRows(prompts.rows, prompts.learned, self.lm.pad_id, self.lm.device)
-        return Trainable(ResponseLoss(self.view, prompts.encoded, pseudo), pseudo)
+        return LearnableRows(ResponseLoss(self.view, prompts.encoded, pseudo), pseudo)
 
     def texts(self, prompts: PseudoPrompts) -> Dataset:
         real = self.task.train.select_columns(list(self.task.row_columns))[prompts.sources]
@@ -121,10 +121,10 @@ class LanguageProxy(Proxy):
         texts = [text.rstrip() + prompt[len(prompt.rstrip()) :] for text, prompt in pairs]
         return _rows(self.task, {**real, PROMPT_COLUMN: texts})
 
-    def read(self, texts: Dataset) -> Trainable:
+    def read(self, texts: Dataset) -> LearnableRows:
         encoded = self.lm.encode(texts, self.max_length)
         pseudo = PseudoRows(encoded.rows, _whole(encoded.rows), self.lm.pad_id, self.lm.device)
-        return Trainable(ResponseLoss(self.view, encoded, pseudo), pseudo)
+        return LearnableRows(ResponseLoss(self.view, encoded, pseudo), pseudo)
 
 
 @dataclass
@@ -143,13 +143,13 @@ class ClassifierProxy(Proxy):
         self.labels = np.asarray(self.task.train[LABEL_COLUMN][:], dtype=np.int64)
 
     @contextmanager
-    def learner(self) -> Iterator[ExpertLearner]:
+    def expert_model(self) -> Iterator[ExpertModel]:
         targets = np.eye(len(self.task.label_names), dtype=np.float32)[self.labels]
         parts = (self.classifier, self.layout, self.encoded, targets)
-        with classification_learner(*parts) as learner:
-            yield learner
+        with classification_expert(*parts) as expert_model:
+            yield expert_model
 
-    def trainable(self, prompts: PseudoPrompts) -> Trainable:
+    def trainable(self, prompts: PseudoPrompts) -> LearnableRows:
         return self._trainable(prompts.rows, prompts.learned, self.labels[prompts.sources])
 
     def texts(self, prompts: PseudoPrompts) -> Dataset:
@@ -173,18 +173,18 @@ class ClassifierProxy(Proxy):
         labels = self.labels[prompts.sources].tolist()
         return _rows(self.task, {**columns, LABEL_COLUMN: labels})
 
-    def read(self, texts: Dataset) -> Trainable:
+    def read(self, texts: Dataset) -> LearnableRows:
         encoded = self.classifier.encode(texts)
         labels = np.asarray(texts[LABEL_COLUMN][:], dtype=np.int64)
         return self._trainable(encoded, _whole(encoded), labels)
 
     def _trainable(
         self, rows: EncodedRows, learned: tuple[np.ndarray, ...], labels: np.ndarray
-    ) -> Trainable:
+    ) -> LearnableRows:
         device = self.classifier.device
         pseudo = PseudoRows(rows, learned, self.classifier.pad_id, device)
         classes = torch.from_numpy(labels).to(device)
-        return Trainable(ClassLoss(self.view, pseudo, classes), pseudo)
+        return LearnableRows(ClassLoss(self.view, pseudo, classes), pseudo)
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -13,7 +13,11 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.training.batching import EncodedRows
-from harness.kit.trajectories.learned_embeddings import learned_tokens, numbered, vocabulary_digest
+from harness.kit.trajectories.learned_embeddings import (
+    learned_embeddings,
+    numbered,
+    vocabulary_digest,
+)
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.protocols import Student
 from harness.types import DistilledData, Recipe, TaskData
@@ -41,7 +45,7 @@ def vector_arrays(prompts: PseudoPrompts, vectors: Tensor, table: Tensor) -> dic
 
 def read_rows(arrays: Mapping[str, np.ndarray], vocabulary: int) -> EncodedRows | LabelledRows:
     """A classifier's rows, or a language model's with labels; learned tokens have ids from
-    `vocabulary` on, as `learned_tokens` reads them."""
+    `vocabulary` on, as `learned_embeddings` reads them."""
     ends = np.cumsum(arrays["lengths"])[:-1]
 
     def split(name: str) -> tuple[np.ndarray, ...]:
@@ -84,6 +88,6 @@ def train_on_vectors(
             hint=f"Train the proxy itself, from a checkpoint, or take `{as_text}`, whose rows are"
             " text.",
         )
-    with learned_tokens(model.model, torch.from_numpy(data.arrays["vectors"])):
+    with learned_embeddings(model.model, torch.from_numpy(data.arrays["vectors"])):
         encoded = read_rows(data.arrays, len(table))
         return learner.fit_encoded(model, encoded, task, data, recipe, context)

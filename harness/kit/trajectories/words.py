@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.kit.trajectories.proxies import Proxy, Trainable
+from harness.kit.trajectories.proxies import LearnableRows, Proxy
 from harness.kit.trajectories.pseudo_prompts import PseudoPrompts
 from harness.kit.trajectories.pseudo_rows import embedded_ids
 from harness.kit.trajectories.token_projection import (
@@ -71,7 +71,7 @@ def neighbours(
     }
 
 
-def drift(words: PseudoPrompts, again: Trainable) -> float:
+def drift(words: PseudoPrompts, again: LearnableRows) -> float:
     """The mean share of a row's tokens that are others after it was text."""
     pairs = zip(words.rows.ids, again.pseudo.rows.ids, strict=True)
     return float(np.mean([token_drift(before.tolist(), after.tolist()) for before, after in pairs]))

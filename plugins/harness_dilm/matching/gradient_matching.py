@@ -28,7 +28,7 @@ from harness_dilm.matching.clusters import DiverseBatches, clustered_batches, sh
 from harness_dilm.matching.full_network import NetworkBatch, matched_parameters
 from harness_dilm.matching.learner import Learner, RowTable
 from harness_dilm.matching.learner_states import LearnerStates
-from harness_dilm.matching.pool import Picks, Pool, Trace
+from harness_dilm.matching.pool import Picks, SamplePool, Trace
 from harness_dilm.matching.similarity import (
     HeadBatch,
     Leaves,
@@ -127,7 +127,7 @@ class GradientMatching:
         return trace
 
     def accumulate(
-        self, step: int, picks: Picks, pool: Pool, teacher: Teacher, replay: np.ndarray
+        self, step: int, picks: Picks, pool: SamplePool, teacher: Teacher, replay: np.ndarray
     ) -> list[Match]:
         """Adds the generator's gradient of one update; returns the match of each class."""
         options = self.options
@@ -153,7 +153,7 @@ class GradientMatching:
         rng = self.context.numpy_generator("random-teacher", step)
         return random_teacher(self._labels, self.classes, self.options.teacher_rows, rng)
 
-    def regenerate(self, step: int) -> Pool:
+    def regenerate(self, step: int) -> SamplePool:
         """New samples of the present generator, grouped into batches."""
         options = self.options
         rows = synthesise(
@@ -166,14 +166,16 @@ class GradientMatching:
             step,
         )
         dataset = rows.dataset(range(len(rows)))
-        return Pool(
+        return SamplePool(
             sequences=rows.sequences,
             table=RowTable(self.learner.classifier.encode(dataset, self.context)),
             batches=self._batches(rows, step),
             born=step,
         )
 
-    def _arrays(self, optimiser: Optimiser, trace: Trace, pool: Pool) -> dict[str, np.ndarray]:
+    def _arrays(
+        self, optimiser: Optimiser, trace: Trace, pool: SamplePool
+    ) -> dict[str, np.ndarray]:
         """What the updates to come depend on, but for what the seed and their number give."""
         return {
             **prefixed("model", self.generator.parameters()),
@@ -190,7 +192,7 @@ class GradientMatching:
 
     def _resume(
         self, optimiser: Optimiser, states: LearnerStates, arrays: Mapping[str, np.ndarray]
-    ) -> tuple[Trace, Pool | None]:
+    ) -> tuple[Trace, SamplePool | None]:
         """Puts everything where it was when `arrays` were taken; the beginning without any."""
         if not arrays:
             return Trace(), None
@@ -200,9 +202,11 @@ class GradientMatching:
         trace = Trace.of_arrays(without_prefix("trace", arrays))
         states.visit(*self.options.learner_place(len(trace.similarity) - 1))
         kept = without_prefix("pool", arrays)
-        return trace, Pool.of_arrays(kept, self.classes, self.learner.classifier.device)
+        return trace, SamplePool.of_arrays(kept, self.classes, self.learner.classifier.device)
 
-    def _prepare(self, step: int, states: LearnerStates, pool: Pool | None, trace: Trace) -> Pool:
+    def _prepare(
+        self, step: int, states: LearnerStates, pool: SamplePool | None, trace: Trace
+    ) -> SamplePool:
         """Regenerates the samples and resets or trains the learner when they are due."""
         options = self.options
         due = step % options.dms_interval == 0
@@ -217,7 +221,7 @@ class GradientMatching:
             pool = self.regenerate(step)
         return pool
 
-    def _retire(self, pool: Pool | None, step: int, trace: Trace) -> None:
+    def _retire(self, pool: SamplePool | None, step: int, trace: Trace) -> None:
         if pool is not None:
             shares = [batches.used_share(step - pool.born) for batches in pool.batches]
             trace.used_share.append(float(np.mean(shares)))
@@ -244,7 +248,7 @@ class GradientMatching:
                 return classifier.embed(dataset, pooling, self.context)
         return classifier.embed(dataset, pooling, self.context)
 
-    def _weights(self, picks: Picks, pool: Pool) -> list[Tensor]:
+    def _weights(self, picks: Picks, pool: SamplePool) -> list[Tensor]:
         """Each class's sample weights, from one scoring pass; L_pad is each class's own."""
         options = self.options
         lengths = pool.sequences.lengths
@@ -257,7 +261,7 @@ class GradientMatching:
         return [sample_weights(own, options.temperature) for own in by_class]
 
     def _match_heads(
-        self, picks: Picks, pool: Pool, targets: list[Leaves], weights: list[Tensor]
+        self, picks: Picks, pool: SamplePool, targets: list[Leaves], weights: list[Tensor]
     ) -> list[Match]:
         """In closed form; the encoder runs once on the samples of all classes."""
         synthetic = self._head_batches(pool.table, picks)
@@ -290,7 +294,7 @@ class GradientMatching:
         ]
 
     def _match_networks(
-        self, picks: Picks, pool: Pool, teacher: Teacher, weights: list[Tensor]
+        self, picks: Picks, pool: SamplePool, teacher: Teacher, weights: list[Tensor]
     ) -> list[Match]:
         classifier = self.learner.classifier
         names = matched_parameters(classifier, "full")

@@ -18,7 +18,7 @@ Picks = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
-class Pool:
+class SamplePool:
     """The samples in use since generator update `born`.
 
     sequences: as they were sampled; table: as the learner reads them; batches: by class.
@@ -51,7 +51,7 @@ class Pool:
     @classmethod
     def of_arrays(
         cls, arrays: Mapping[str, np.ndarray], classes: int, device: torch.device
-    ) -> Pool:
+    ) -> SamplePool:
         """What `arrays` gave."""
         table = RowTable(_rows_of(without_prefix("rows", arrays)))
         table.restore(without_prefix("known", arrays), device)

@@ -18,7 +18,7 @@ from harness.types import DistilledData
 from harness_dilm import stages
 from harness_dilm.distiller import DiLM, VanillaLM
 from harness_dilm.matching.gradient_matching import GradientMatching
-from harness_dilm.matching.pool import Pool
+from harness_dilm.matching.pool import SamplePool
 from harness_dilm.matching.similarity import sample_weights
 from harness_dilm.options import MatchingOptions, Selection
 from memory_cache import MemoryCache
@@ -45,11 +45,11 @@ def make_matching(folder: Path, **options: Any) -> GradientMatching:
     return matching
 
 
-def drawn(pool: Pool) -> list[list[int]]:
+def drawn(pool: SamplePool) -> list[list[int]]:
     return [ids.tolist() for ids in pool.sequences.ids]
 
 
-def clusters(pool: Pool) -> list[list[list[int]]]:
+def clusters(pool: SamplePool) -> list[list[list[int]]]:
     return [[c.tolist() for c in batches.clusters] for batches in pool.batches]
 
 

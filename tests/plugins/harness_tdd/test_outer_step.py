@@ -75,7 +75,7 @@ def by_hand(matching: PerformanceMatching, state: OuterState) -> dict[str, Tenso
     embeds = torch.where(pseudo.mask[..., None], vectors, table[pseudo.ids])
     present = (torch.arange(embeds.shape[1]) < torch.tensor(pseudo.rows.lengths)[:, None]).long()
     kinds = torch.zeros_like(present)
-    for step, members in enumerate(loop.chunks, 1):
+    for step, members in enumerate(loop.batches, 1):
         inputs = {"attention_mask": present[members], "token_type_ids": kinds[members]}
         found = functional_call(
             model, {**frozen, **parameters}, (), {"inputs_embeds": embeds[members], **inputs}

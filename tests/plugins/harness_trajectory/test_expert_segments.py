@@ -39,8 +39,8 @@ def test_an_experts_own_batches_with_its_own_rate_and_memory_end_where_it_went(
     rows = proxy.trainable(everything)
     segment = segments.measured()[0]
     own = segments.trajectories.batches_between(segment.expert, segment.start, segment.target)
-    chunks = [torch.from_numpy(batch.astype(np.int64)) for batch in own]
-    loop = InnerLoop(rows.loss, segments.optimizer, chunks)
+    batches = [torch.from_numpy(batch.astype(np.int64)) for batch in own]
+    loop = InnerLoop(rows.loss, segments.optimizer, batches)
     learned = {EMBEDDINGS: rows.pseudo.initial(proxy.view)}
     rate = torch.tensor(method.expert_learning_rate)
     end = loop.states(segments.start(segment), learned, rate)[-1].theta
@@ -63,14 +63,14 @@ def bare(**options: Any) -> ExpertSegments:
 def test_inner_batches_see_every_row_equally_often_and_none_is_short() -> None:
     segments = bare(inner_steps=6, inner_batch=4)
     loop = segments.inner_loop(cast("Any", None), 8, np.random.default_rng(0))
-    assert [len(chunk) for chunk in loop.chunks] == [4] * 6
-    seen = Counter(row for chunk in loop.chunks for row in chunk.tolist())
+    assert [len(batch) for batch in loop.batches] == [4] * 6
+    seen = Counter(row for batch in loop.batches for row in batch.tolist())
     assert seen == dict.fromkeys(range(8), 3)
 
 
 def test_a_batch_of_zero_is_all_rows() -> None:
     loop = bare(inner_batch=0).inner_loop(cast("Any", None), 5, np.random.default_rng(0))
-    assert all(sorted(chunk.tolist()) == list(range(5)) for chunk in loop.chunks)
+    assert all(sorted(batch.tolist()) == list(range(5)) for batch in loop.batches)
 
 
 def test_held_out_experts_are_measured_on_and_never_drawn() -> None:

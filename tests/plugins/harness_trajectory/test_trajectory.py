@@ -70,13 +70,15 @@ def test_text_that_comes_back_as_the_same_tokens_has_the_loss_of_the_tokens(done
     )
 
 
-def test_curves_show_the_matching_the_experts_and_the_students_way(done: Done) -> None:
+def test_curves_show_the_matching_the_experts_and_the_student_trajectories(done: Done) -> None:
     curves = done.context.curves
     assert len(curves["matching loss"].values) == done.method.outer_steps
     assert len(curves["expert loss"].values) == done.method.expert_steps
-    way = curves["student's way, before projection"].values
-    assert way[0] == pytest.approx(1)
-    assert way[-1] == pytest.approx(done.data.report["matching_loss_before_projection"], rel=1e-4)
+    distances = curves["student's way, before projection"].values
+    assert distances[0] == pytest.approx(1)
+    assert distances[-1] == pytest.approx(
+        done.data.report["matching_loss_before_projection"], rel=1e-4
+    )
 
 
 def test_seeds_and_budgets_share_the_experts_and_differ_in_rows(

@@ -25,13 +25,13 @@ from harness.kit.training.parameter_layout import ParameterLayout
 
 
 @dataclass(frozen=True)
-class ExpertLearner:
+class ExpertModel:
     """A model that learns from `rows` rows, known by their numbers 0 to rows - 1.
 
     accumulate: adds the gradient of the mean loss of some rows to `.grad`; returns that loss.
     """
 
-    model: nn.Module
+    module: nn.Module
     layout: ParameterLayout
     accumulate: Accumulate
     rows: int
@@ -39,7 +39,7 @@ class ExpertLearner:
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise UsageError("an expert needs rows to learn from")
-        kinds = {p.dtype for p in self.layout.parameters(self.model).values()}
+        kinds = {p.dtype for p in self.layout.parameters(self.module).values()}
         if kinds != {torch.float32}:
             raise UsageError(
                 f"experts train float32 parameters, got {', '.join(sorted(map(str, kinds)))}"
@@ -77,9 +77,9 @@ class ExpertLearner:
     def only_layout_trains(self) -> Iterator[None]:
         """Inside the block dropout is off and no other parameter asks for a gradient."""
         chosen = {id(p) for p in self._parameters().values()}
-        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in chosen]
-        was_training = self.model.training
-        self.model.eval()
+        others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in chosen]
+        was_training = self.module.training
+        self.module.eval()
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -89,10 +89,10 @@ class ExpertLearner:
                 parameter.requires_grad_(True)
             for parameter in self._parameters().values():
                 parameter.grad = None
-            self.model.train(was_training)
+            self.module.train(was_training)
 
     def _parameters(self) -> dict[str, nn.Parameter]:
-        return self.layout.parameters(self.model)
+        return self.layout.parameters(self.module)
 
 
 def train_only(model: nn.Module, pattern: str = "*") -> ParameterLayout:
@@ -116,7 +116,7 @@ def train_only(model: nn.Module, pattern: str = "*") -> ParameterLayout:
     return ParameterLayout.of(model)
 
 
-def completion_learner(lm: CausalLM, layout: ParameterLayout, rows: LabelledRows) -> ExpertLearner:
+def completion_expert(lm: CausalLM, layout: ParameterLayout, rows: LabelledRows) -> ExpertModel:
     """Learns completions: the mean over rows of each row's mean cross-entropy over its tokens.
 
     Raises:
@@ -129,13 +129,13 @@ def completion_learner(lm: CausalLM, layout: ParameterLayout, rows: LabelledRows
     def accumulate(batch: np.ndarray) -> Tensor:
         return accumulate_completion_gradient(forward, rows, batch, shares)
 
-    return ExpertLearner(lm.model, layout, accumulate, len(rows))
+    return ExpertModel(lm.model, layout, accumulate, len(rows))
 
 
 @contextmanager
-def classification_learner(
+def classification_expert(
     classifier: TextClassifier, layout: ParameterLayout, rows: EncodedRows, targets: np.ndarray
-) -> Iterator[ExpertLearner]:
+) -> Iterator[ExpertModel]:
     """Learns classes: the mean cross-entropy with [n, classes] target probabilities.
 
     Valid inside the block, because attention may be another inside it.
@@ -147,7 +147,7 @@ def classification_learner(
         def accumulate(batch: np.ndarray) -> Tensor:
             return accumulate_gradient(forward, batch, goals, shares)
 
-        yield ExpertLearner(classifier.model, layout, accumulate, len(rows))
+        yield ExpertModel(classifier.model, layout, accumulate, len(rows))
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

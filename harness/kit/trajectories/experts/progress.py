@@ -18,7 +18,7 @@ _NAME = "progress.safetensors"
 
 
 @dataclass(frozen=True)
-class Progress:
+class RecordingProgress:
     """Expert `expert` stands at state `state`; those before it are finished.
 
     weights: [P] float32, unrounded even when states are kept as float16.
@@ -30,7 +30,7 @@ class Progress:
     memory: OptimizerMemory
 
 
-def write_progress(folder: Path, progress: Progress) -> None:
+def write_progress(folder: Path, progress: RecordingProgress) -> None:
     """Whole or not at all."""
     from safetensors.numpy import save
 
@@ -47,7 +47,7 @@ def write_progress(folder: Path, progress: Progress) -> None:
     partial.replace(folder / _NAME)
 
 
-def read_progress(folder: Path, manifest: ExpertManifest) -> Progress:
+def read_progress(folder: Path, manifest: ExpertManifest) -> RecordingProgress:
     """What was written last; the beginning, with weights of zero, when nothing was.
 
     Raises:
@@ -59,11 +59,11 @@ def read_progress(folder: Path, manifest: ExpertManifest) -> Progress:
     size, count = manifest.layout.size, len(manifest.options.optimizer.memories)
     if not (folder / _NAME).exists():
         nothing = OptimizerMemory(0, torch.zeros(count, size))
-        return Progress(0, -1, torch.zeros(size), nothing)
+        return RecordingProgress(0, -1, torch.zeros(size), nothing)
     try:
         arrays = load_file(folder / _NAME)
         expert, state, step = (int(value) for value in arrays["place"])
         memory = OptimizerMemory(step, torch.from_numpy(arrays["memory"]))
-        return Progress(expert, state, torch.from_numpy(arrays["weights"]), memory)
+        return RecordingProgress(expert, state, torch.from_numpy(arrays["weights"]), memory)
     except (SafetensorError, KeyError, ValueError) as error:
         raise damaged(folder, WHAT, f"{_NAME} cannot be read") from error

@@ -23,16 +23,20 @@ from harness.kit.trajectories.experts.manifest import (
     read_manifest,
     weights_digest,
 )
-from harness.kit.trajectories.experts.model import ExpertLearner
+from harness.kit.trajectories.experts.model import ExpertModel
 from harness.kit.trajectories.experts.optimizer import OptimizerMemory
-from harness.kit.trajectories.experts.progress import Progress, read_progress, write_progress
+from harness.kit.trajectories.experts.progress import (
+    RecordingProgress,
+    read_progress,
+    write_progress,
+)
 from harness.kit.trajectories.experts.trajectories import ExpertTrajectories
 from harness.randomness import derive_seed
 
 
 def record_experts(
     folder: Path,
-    learner: ExpertLearner,
+    expert_model: ExpertModel,
     options: ExpertOptions,
     context: StageContext,
     *,
@@ -41,7 +45,7 @@ def record_experts(
 ) -> ExpertTrajectories:
     """The experts of a folder, trained as far as an earlier attempt has not done it.
 
-    Every expert begins with the learner's present weights, which it has again at the end, and
+    Every expert begins with the model's present weights, which it has again at the end, and
     sees the rows in an order of its own: shuffled epochs that follow on without a gap, so that no
     batch is short and rows are seen equally often. Dropout is off.
 
@@ -53,9 +57,9 @@ def record_experts(
         DivergenceError: a loss, a gradient or the weights stopped being finite.
         HarnessError: the folder is damaged, or an expert did not move.
     """
-    initial = learner.weights
+    initial = expert_model.weights
     manifest = ExpertManifest(
-        model, data, weights_digest(initial), learner.rows, learner.layout, options
+        model, data, weights_digest(initial), expert_model.rows, expert_model.layout, options
     )
     if (folder / manifest_file.NAME).exists():
         message = f"'{folder}' holds other expert trajectories"
@@ -63,12 +67,12 @@ def record_experts(
         require_sizes(folder, manifest)
     else:
         create(folder, manifest, initial.numpy())
-    recording = _Recording(folder, manifest, learner, initial)
-    with learner.only_layout_trains():
+    recording = _Recording(folder, manifest, expert_model, initial)
+    with expert_model.only_layout_trains():
         try:
             recording.run(context)
         finally:
-            learner.put(initial)
+            expert_model.put(initial)
     return ExpertTrajectories.read(folder)
 
 
@@ -76,7 +80,7 @@ def record_experts(
 class _Recording:
     folder: Path
     manifest: ExpertManifest
-    learner: ExpertLearner
+    expert_model: ExpertModel
     initial: Tensor
 
     @property
@@ -92,20 +96,20 @@ class _Recording:
             for _ in context.track(self._updates(progress), "experts", total=left):
                 pass
 
-    def _updates(self, progress: Progress) -> Iterator[None]:
+    def _updates(self, progress: RecordingProgress) -> Iterator[None]:
         """Does what is missing, one update after the other."""
         if progress.state >= 0:
             yield from self._expert(progress)
         for expert in range(progress.expert + (progress.state >= 0), self._options.experts):
             count = len(self._options.optimizer.memories)
             memory = OptimizerMemory(0, torch.zeros(count, len(self.initial)))
-            start = Progress(expert, 0, self.initial, memory)
+            start = RecordingProgress(expert, 0, self.initial, memory)
             self._keep(start)
             yield from self._expert(start)
 
-    def _expert(self, start: Progress) -> Iterator[None]:
-        options, learner, expert = self._options, self.learner, start.expert
-        theta = nn.Parameter(start.weights.to(learner.device, copy=True))
+    def _expert(self, start: RecordingProgress) -> Iterator[None]:
+        options, expert_model, expert = self._options, self.expert_model, start.expert
+        theta = nn.Parameter(start.weights.to(expert_model.device, copy=True))
         optimizer = options.optimizer.build(theta)
         options.optimizer.put(optimizer, theta, start.memory)
         batches = list(self._batches(expert))
@@ -123,14 +127,14 @@ class _Recording:
             write_at(self.folder, self.manifest, "losses", (expert, first), losses)
             write_at(self.folder, self.manifest, "batches", (expert, first), np.stack(seen))
             memory = options.optimizer.take(optimizer, theta, state * options.every)
-            self._keep(Progress(expert, state, weights, memory))
+            self._keep(RecordingProgress(expert, state, weights, memory))
             before = weights
 
     def _update(
         self, theta: nn.Parameter, optimizer: Optimizer, batch: np.ndarray, expert: int
     ) -> float:
-        self.learner.put(theta)
-        theta.grad, loss = self.learner.gradient(batch)
+        self.expert_model.put(theta)
+        theta.grad, loss = self.expert_model.gradient(batch)
         optimizer.step()
         if not np.isfinite(loss) or not bool(torch.isfinite(theta).all()):
             rate = self._options.optimizer.learning_rate
@@ -140,7 +144,7 @@ class _Recording:
             )
         return loss
 
-    def _keep(self, progress: Progress) -> None:
+    def _keep(self, progress: RecordingProgress) -> None:
         """First the state, then the note that it is there; a state written twice is the same."""
         options, place = self._options, (progress.expert, progress.state)
         values = progress.weights
@@ -151,7 +155,7 @@ class _Recording:
         write_at(self.folder, self.manifest, "scales", place, scales)
         write_at(self.folder, self.manifest, "memories", place, progress.memory.vectors.numpy())
         if progress.state + 1 == options.states:
-            progress = Progress(progress.expert + 1, -1, progress.weights, progress.memory)
+            progress = RecordingProgress(progress.expert + 1, -1, progress.weights, progress.memory)
         write_progress(self.folder, progress)
 
     def _batches(self, expert: int) -> Iterator[np.ndarray]:

@@ -17,7 +17,11 @@ from torch import Tensor
 
 from harness.errors import DivergenceError, UsageError
 from harness.kit.trajectories.inner_loop.optimizers import InnerState
-from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned, twice_differentiable
+from harness.kit.trajectories.inner_loop.steps import (
+    InnerLoop,
+    LearnedTensors,
+    twice_differentiable,
+)
 
 EngineName = Literal["unroll", "adjoint", "tesla"]
 OuterLoss = Callable[[Tensor], Tensor]
@@ -47,7 +51,7 @@ class Engine(Protocol):
         self,
         loop: InnerLoop,
         start: InnerState,
-        learned: Learned,
+        learned: LearnedTensors,
         log_step_size: Tensor,
         outer: OuterLoss,
     ) -> OuterGradient:
@@ -60,7 +64,11 @@ class Engine(Protocol):
 
 
 def unroll(
-    loop: InnerLoop, start: InnerState, learned: Learned, log_step_size: Tensor, outer: OuterLoss
+    loop: InnerLoop,
+    start: InnerState,
+    learned: LearnedTensors,
+    log_step_size: Tensor,
+    outer: OuterLoss,
 ) -> OuterGradient:
     """Exact; memory grows with the number of steps."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in learned.items()}
@@ -68,7 +76,7 @@ def unroll(
     state = InnerState(tuple(t.detach() for t in start.tensors), start.steps)
     state.theta.requires_grad_()
     with twice_differentiable():
-        for number, members in enumerate(loop.chunks):
+        for number, members in enumerate(loop.batches):
             part = {name: leaf[members] for name, leaf in leaves.items()}
             state = loop.step(state, part, members, rho.exp())
             loop.require_finite(state, number)
@@ -80,7 +88,11 @@ def unroll(
 
 
 def adjoint(
-    loop: InnerLoop, start: InnerState, learned: Learned, log_step_size: Tensor, outer: OuterLoss
+    loop: InnerLoop,
+    start: InnerState,
+    learned: LearnedTensors,
+    log_step_size: Tensor,
+    outer: OuterLoss,
 ) -> OuterGradient:
     """Exact; one step's graph, and the parameters and moments of every step."""
     sweep = _Sweep(loop, learned, log_step_size)
@@ -88,7 +100,7 @@ def adjoint(
     loss, slope = _slope(outer, states[-1].theta)
     rest = [torch.zeros_like(tensor) for tensor in states[-1].tensors[1:]]
     cotangents: tuple[Tensor, ...] = (slope, *rest)
-    for number in reversed(range(len(loop.chunks))):
+    for number in reversed(range(len(loop.batches))):
         # Nothing is learned of where the loop starts.
         through = number > 0
         cotangents = sweep.back(number, states[number], cotangents, through_state=through)
@@ -97,7 +109,11 @@ def adjoint(
 
 
 def tesla(
-    loop: InnerLoop, start: InnerState, learned: Learned, log_step_size: Tensor, outer: OuterLoss
+    loop: InnerLoop,
+    start: InnerState,
+    learned: LearnedTensors,
+    log_step_size: Tensor,
+    outer: OuterLoss,
 ) -> OuterGradient:
     """Approximate; plain gradient descent only. One step's graph, and every step's parameters.
 
@@ -112,9 +128,9 @@ def tesla(
     sweep = _Sweep(loop, learned, log_step_size)
     states = sweep.states(start)
     loss, slope = _slope(outer, states[-1].theta)
-    for number in range(len(loop.chunks)):
+    for number in range(len(loop.batches)):
         sweep.back(number, states[number], (slope,), through_state=False)
-    return sweep.result(loss, sweep.end, exact=len(loop.chunks) == 1)
+    return sweep.result(loss, sweep.end, exact=len(loop.batches) == 1)
 
 
 ENGINES: Mapping[EngineName, Engine] = {"unroll": unroll, "adjoint": adjoint, "tesla": tesla}
@@ -123,7 +139,7 @@ ENGINES: Mapping[EngineName, Engine] = {"unroll": unroll, "adjoint": adjoint, "t
 def disagreement(
     loop: InnerLoop,
     start: InnerState,
-    learned: Learned,
+    learned: LearnedTensors,
     log_step_size: Tensor,
     outer: OuterLoss,
     engines: tuple[EngineName, EngineName] = ("adjoint", "unroll"),
@@ -143,7 +159,7 @@ class _Sweep:
     """Collects the gradient while steps are pulled back, one after the other."""
 
     loop: InnerLoop
-    learned: Learned
+    learned: LearnedTensors
     log_step_size: Tensor
     end: Tensor = field(init=False)
 
@@ -168,7 +184,7 @@ class _Sweep:
         pulled = self.loop.pull_back(
             number, state, self.learned, self.step_size, cotangents, through_state=through_state
         )
-        members = self.loop.chunks[number]
+        members = self.loop.batches[number]
         for name, gradient in pulled.part.items():
             self._gradients[name].index_add_(0, members, gradient)
         self._rate += pulled.step_size

@@ -14,7 +14,7 @@ from harness.kit.language.forward import only_chosen
 from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.language.training import require_labels
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
-from harness.kit.trajectories.inner_loop.steps import Learned
+from harness.kit.trajectories.inner_loop.steps import LearnedTensors
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS, PseudoRows
 
 LABELS = "label_logits"
@@ -41,7 +41,7 @@ class ResponseLoss:
         if self.encoded.rows.lengths.tolist() != self.pseudo.rows.lengths.tolist():
             raise UsageError("the labelled rows and the learned rows differ in length")
 
-    def __call__(self, flat: Tensor, part: Learned, members: Tensor) -> Tensor:
+    def __call__(self, flat: Tensor, part: LearnedTensors, members: Tensor) -> Tensor:
         device = self.pseudo.device
         embeds = self.pseudo.embedded(self.view, flat, part[EMBEDDINGS], members)
         tokens = LabelledTokens.of(self.encoded, members.cpu().numpy())
@@ -71,7 +71,7 @@ class ClassLoss:
     pseudo: PseudoRows
     labels: Tensor
 
-    def __call__(self, flat: Tensor, part: Learned, members: Tensor) -> Tensor:
+    def __call__(self, flat: Tensor, part: LearnedTensors, members: Tensor) -> Tensor:
         inputs = self.pseudo.rows.pad(members.cpu().numpy(), self.pseudo.pad_id, members.device)
         del inputs["input_ids"]
         embeds = self.pseudo.embedded(self.view, flat, part[EMBEDDINGS], members)

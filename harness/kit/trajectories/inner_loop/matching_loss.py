@@ -21,8 +21,8 @@ _FIRST, _SECOND = ".lora_A.", ".lora_B."
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A piece of an expert's trajectory, to be matched.
+class MatchingTarget:
+    """The ends of an expert's segment, which a student trajectory should match.
 
     start, target: [P] the expert's parameters at both ends, in the layout's order.
     floor: see `FLOOR`.
@@ -38,11 +38,11 @@ class Passage:
         for name, flat in (("start", self.start), ("target", self.target)):
             if tuple(flat.shape) != expected:
                 raise UsageError(
-                    f"the passage's {name} has shape {list(flat.shape)}, the layout"
+                    f"the segment's {name} has shape {list(flat.shape)}, the layout"
                     f" [{self.layout.size}]: were the experts trained on other parameters?"
                 )
             if not bool(torch.isfinite(flat).all()):
-                raise UsageError(f"the passage's {name} is not finite")
+                raise UsageError(f"the segment's {name} is not finite")
 
     def loss(self, name: MatchingName) -> Callable[[Tensor], Tensor]:
         """A scalar of the inner loop's last parameters; 0 where it ended at the target.
@@ -111,7 +111,7 @@ class Passage:
         least = self.floor * torch.maximum(start.square().sum(), target.square().sum())
         if not bool(moved > least):
             raise UsageError(
-                f"{what} did not move between the start and the target of a passage"
+                f"{what} did not move between the start and the target of a segment"
                 f" (squared displacement {float(moved):.3g}, floor {float(least):.3g})",
                 hint="Take an earlier start or more expert steps, or train the experts with a"
                 " higher learning rate; another matching loss if only some parameters rest.",
@@ -143,14 +143,14 @@ def products(tensors: Mapping[str, Tensor], pairs: list[tuple[str, str]]) -> lis
     return [(tensors[second] @ tensors[first]).reshape(-1) for first, second in pairs]
 
 
-def losses_by_part(passage: Passage, end: Tensor) -> dict[str, float]:
+def losses_by_part(segment: MatchingTarget, end: Tensor) -> dict[str, float]:
     """The squared loss of the parts A and B of adapters and of all else, each by its own D.
 
     Before any training B is zero, so no gradient reaches A: from there the two part ways. NaN for
     a part that the expert did not move.
     """
-    layout = passage.layout
-    ends, starts, targets = (layout.split(t) for t in (end, passage.start, passage.target))
+    layout = segment.layout
+    ends, starts, targets = (layout.split(t) for t in (end, segment.start, segment.target))
     sums: dict[str, list[float]] = {}
     for name in layout.names:
         part = "A" if _FIRST in name else "B" if _SECOND in name else "other"

@@ -15,7 +15,7 @@ RegulariserName = Literal["neighbour", "norm", "none"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 
 
-def neighbour_pull(embeddings: Tensor, neighbours: Tensor) -> Tensor:
+def neighbour_penalty(embeddings: Tensor, neighbours: Tensor) -> Tensor:
     """mean_k ||e_k - stop_gradient(W_nn(k))||^2.
 
     Args:
@@ -25,7 +25,7 @@ def neighbour_pull(embeddings: Tensor, neighbours: Tensor) -> Tensor:
     return (embeddings - neighbours.detach()).square().sum(1).mean()
 
 
-def norm_pull(embeddings: Tensor, typical: Tensor) -> Tensor:
+def norm_penalty(embeddings: Tensor, typical: Tensor) -> Tensor:
     """mean_k (||e_k|| / typical - 1)^2: as long as a word's vector, in whatever direction.
 
     Args:
@@ -37,7 +37,7 @@ def norm_pull(embeddings: Tensor, typical: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Strength:
+class RegulariserWeight:
     """The weight lambda of a regulariser over the outer steps.
 
     peak: its largest value; schedule: `constant`, or rising from 0 to the peak as a line or as

@@ -15,14 +15,14 @@ from harness.errors import DivergenceError, UsageError
 from harness.kit.training.batching import sample_batches
 from harness.kit.trajectories.inner_loop.optimizers import InnerOptimizer, InnerState
 
-Learned = Mapping[str, Tensor]
+LearnedTensors = Mapping[str, Tensor]
 """What is learned, by name; the first axis of each tensor counts the synthetic examples."""
 
 
-class ChunkLoss(Protocol):
+class InnerLoss(Protocol):
     """The mean loss of some synthetic examples."""
 
-    def __call__(self, flat: Tensor, part: Learned, members: Tensor) -> Tensor:
+    def __call__(self, flat: Tensor, part: LearnedTensors, members: Tensor) -> Tensor:
         """A scalar, twice differentiable in `flat` [P] and in `part`.
 
         part: the rows `members` of what is learned.
@@ -30,8 +30,8 @@ class ChunkLoss(Protocol):
 
 
 @dataclass(frozen=True)
-class PulledBack:
-    """A gradient behind one step: of the state before it, the chunk's rows, and the step size."""
+class StepGradients:
+    """A gradient behind one step: of the state before it, the batch's rows, and the step size."""
 
     state: tuple[Tensor, ...]
     part: dict[str, Tensor]
@@ -40,23 +40,23 @@ class PulledBack:
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """One update for each chunk, in their order.
+    """One update for each batch, in their order.
 
-    chunks: the examples of every step, each a vector of positions.
+    batches: the examples of every step, each a vector of positions.
     """
 
-    loss: ChunkLoss
+    loss: InnerLoss
     optimizer: InnerOptimizer
-    chunks: Sequence[Tensor]
+    batches: Sequence[Tensor]
 
     def __post_init__(self) -> None:
-        if not self.chunks or any(len(chunk) == 0 for chunk in self.chunks):
+        if not self.batches or any(len(batch) == 0 for batch in self.batches):
             raise UsageError("an inner loop needs at least one step, and each step an example")
 
     @classmethod
     def shuffled(
         cls,
-        loss: ChunkLoss,
+        loss: InnerLoss,
         optimizer: InnerOptimizer,
         rows: int,
         size: int,
@@ -71,7 +71,9 @@ class InnerLoop:
         batches = sample_batches(rows, size or rows, steps, generator)
         return cls(loss, optimizer, [torch.from_numpy(batch).to(device) for batch in batches])
 
-    def states(self, start: InnerState, learned: Learned, step_size: Tensor) -> list[InnerState]:
+    def states(
+        self, start: InnerState, learned: LearnedTensors, step_size: Tensor
+    ) -> list[InnerState]:
         """The N + 1 states of the loop, without a graph.
 
         Raises:
@@ -79,7 +81,7 @@ class InnerLoop:
         """
         found = [InnerState(tuple(t.detach() for t in start.tensors), start.steps)]
         rate = step_size.detach()
-        for number, members in enumerate(self.chunks):
+        for number, members in enumerate(self.batches):
             part = {name: tensor.detach()[members] for name, tensor in learned.items()}
             theta = found[-1].theta.requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(theta, part, members), theta)
@@ -89,7 +91,7 @@ class InnerLoop:
         return found
 
     def step(
-        self, state: InnerState, part: Learned, members: Tensor, step_size: Tensor
+        self, state: InnerState, part: LearnedTensors, members: Tensor, step_size: Tensor
     ) -> InnerState:
         """One update with its graph; `state.theta` must require a gradient."""
         loss = self.loss(state.theta, part, members)
@@ -100,12 +102,12 @@ class InnerLoop:
         self,
         number: int,
         state: InnerState,
-        learned: Learned,
+        learned: LearnedTensors,
         step_size: Tensor,
         cotangents: Sequence[Tensor],
         *,
         through_state: bool = True,
-    ) -> PulledBack:
+    ) -> StepGradients:
         """Takes a gradient with respect to the state after step `number` to before it.
 
         Args:
@@ -115,7 +117,7 @@ class InnerLoop:
         Raises:
             UsageError: an operation of the model has no second derivative.
         """
-        members = self.chunks[number]
+        members = self.batches[number]
         part = {name: t.detach()[members].requires_grad_() for name, t in learned.items()}
         leaves = InnerState(tuple(t.detach().requires_grad_() for t in state.tensors), state.steps)
         rate = step_size.detach().requires_grad_()
@@ -127,13 +129,13 @@ class InnerLoop:
             )
         kept = len(leaves.tensors) if through_state else 0
         inner = dict(zip(part, found[kept:-1], strict=True))
-        return PulledBack(found[:kept], inner, found[-1])
+        return StepGradients(found[:kept], inner, found[-1])
 
     def require_finite(self, state: InnerState, number: int) -> None:
         """Raises DivergenceError when a parameter is not finite after step `number`."""
         if not bool(torch.isfinite(state.theta).all()):
             raise DivergenceError(
-                f"the inner loop diverged in step {number + 1} of {len(self.chunks)}",
+                f"the inner loop diverged in step {number + 1} of {len(self.batches)}",
                 hint="Lower the step size, or the number of inner steps.",
             )
 

@@ -8,7 +8,11 @@ import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedModel
 
 from harness.errors import UsageError
-from harness.kit.trajectories.learned_embeddings import learned_tokens, numbered, vocabulary_digest
+from harness.kit.trajectories.learned_embeddings import (
+    learned_embeddings,
+    numbered,
+    vocabulary_digest,
+)
 
 
 def models() -> list[PreTrainedModel]:
@@ -25,7 +29,7 @@ def test_ids_beyond_the_vocabulary_are_read_as_the_vectors(model: PreTrainedMode
     ids = torch.tensor([[4, 20, 22, 7], [21, 5, 6, 20]])
     embedded = model.get_input_embeddings()(ids.clamp(max=19)).detach().clone()
     embedded[ids >= 20] = vectors[ids[ids >= 20] - 20]
-    with torch.no_grad(), learned_tokens(model, vectors):
+    with torch.no_grad(), learned_embeddings(model, vectors):
         made = model(input_ids=ids).last_hidden_state
     with torch.no_grad():
         expected = model(inputs_embeds=embedded).last_hidden_state
@@ -36,7 +40,7 @@ def test_ids_beyond_the_vocabulary_are_read_as_the_vectors(model: PreTrainedMode
 def test_the_vocabulary_is_trained_and_the_vectors_are_not() -> None:
     _, model = models()
     vectors = torch.randn(2, 16)
-    with learned_tokens(model, vectors):
+    with learned_embeddings(model, vectors):
         model(input_ids=torch.tensor([[4, 20, 21, 7]])).last_hidden_state.sum().backward()
     gradient = model.get_input_embeddings().weight.grad
     assert set(gradient.abs().sum(1).nonzero().flatten().tolist()) <= {4, 7}
@@ -44,7 +48,10 @@ def test_the_vocabulary_is_trained_and_the_vectors_are_not() -> None:
 
 
 def test_vectors_of_another_width_are_refused() -> None:
-    with pytest.raises(UsageError, match="width 8"), learned_tokens(models()[0], torch.ones(2, 8)):
+    with (
+        pytest.raises(UsageError, match="width 8"),
+        learned_embeddings(models()[0], torch.ones(2, 8)),
+    ):
         pass
 
 

@@ -15,7 +15,7 @@ from harness.kit.language.labelled_rows import IGNORED, LabelledRows
 from harness.kit.language.lora import LoraOptions, add_lora
 from harness.kit.trajectories.inner_loop.flat_module import FlatModule
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS, ResponseLoss
-from harness.kit.trajectories.inner_loop.matching_loss import Passage
+from harness.kit.trajectories.inner_loop.matching_loss import MatchingTarget
 from harness.kit.trajectories.inner_loop.optimizers import Adam, InnerOptimizer, InnerState, Sgd
 from harness.kit.trajectories.inner_loop.steps import InnerLoop
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS, PseudoRows
@@ -58,8 +58,8 @@ class World:
             found[LABELS] = torch.randn(shape, generator=draw, dtype=vectors.dtype)
         return found
 
-    def loop(self, optimizer: str, chunks: Sequence[Sequence[int]]) -> InnerLoop:
-        return InnerLoop(self.loss, OPTIMIZERS[optimizer], [torch.tensor(c) for c in chunks])
+    def loop(self, optimizer: str, batches: Sequence[Sequence[int]]) -> InnerLoop:
+        return InnerLoop(self.loss, OPTIMIZERS[optimizer], [torch.tensor(c) for c in batches])
 
     def start(self, optimizer: str) -> InnerState:
         """As the optimiser meets the parameters; Adam has moments of earlier steps."""
@@ -71,12 +71,12 @@ class World:
         second = 1e-3 * torch.rand(theta.shape, generator=draw, dtype=theta.dtype)
         return known.resume(theta, first, second, steps=3)
 
-    def passage(self, distance: float = 0.1) -> Passage:
+    def matching_target(self, distance: float = 0.1) -> MatchingTarget:
         """From where the model stands to a random place."""
         start = self.view.start()
         draw = torch.Generator().manual_seed(7)
         moved = distance * torch.randn(start.shape, generator=draw, dtype=start.dtype)
-        return Passage(self.view.layout, start, start + moved)
+        return MatchingTarget(self.view.layout, start, start + moved)
 
 
 def prompt_masks(encoded: LabelledRows) -> tuple[np.ndarray, ...]:

@@ -13,7 +13,7 @@ from dilm_world import MATCHING, make_classifier, make_context, make_generator, 
 from harness.kit.training.batching import EncodedRows
 from harness.randomness import seeded
 from harness_dilm.matching.gradient_matching import GradientMatching
-from harness_dilm.matching.pool import Picks, Pool
+from harness_dilm.matching.pool import Picks, SamplePool
 from harness_dilm.matching.similarity import HeadBatch
 from harness_dilm.options import MatchingOptions
 
@@ -28,7 +28,7 @@ def make_matching(folder: Path, **options: Any) -> GradientMatching:
     return GradientMatching(generator, make_classifier(), task, sequences, 12, chosen, context)
 
 
-def prepared(matching: GradientMatching) -> tuple[Pool, Picks]:
+def prepared(matching: GradientMatching) -> tuple[SamplePool, Picks]:
     """A pool under a head that tells samples apart: a fresh one has nearly parallel gradients."""
     matching.learner.reset(0)
     head = matching.learner.classifier.head
@@ -40,7 +40,7 @@ def prepared(matching: GradientMatching) -> tuple[Pool, Picks]:
     return pool, pool.picks(0)
 
 
-def generator_gradient(matching: GradientMatching, pool: Pool, picks: Picks) -> torch.Tensor:
+def generator_gradient(matching: GradientMatching, pool: SamplePool, picks: Picks) -> torch.Tensor:
     matching.generator.model.zero_grad()
     with seeded(0):
         matching.accumulate(0, picks, pool, matching.teacher(0), NO_REPLAY)
@@ -209,7 +209,7 @@ def test_real_rows_as_synthetic_batch_under_flat_weights_match(tmp_path: Path) -
     matching = make_matching(tmp_path, temperature=1e9, score_dropout=False)
     matching.learner.reset(0)
     teacher = matching.teacher(0)
-    pool = Pool(
+    pool = SamplePool(
         sequences=EncodedRows(ids=matching._sequences.ids),
         table=matching._real,
         batches=(),
@@ -232,7 +232,7 @@ def test_matching_moves_weight_to_samples_with_the_right_gradient(tmp_path: Path
     picks = tuple(
         np.concatenate([own, other]) for own, other in zip(teacher, strangers, strict=True)
     )
-    pool = Pool(matching._sequences, matching._real, (), 0)
+    pool = SamplePool(matching._sequences, matching._real, (), 0)
     optimizer = torch.optim.SGD(matching.generator.model.parameters(), lr=20.0)
     similarity = []
     for _ in range(15):

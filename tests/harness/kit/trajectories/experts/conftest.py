@@ -17,7 +17,7 @@ from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.experts import (
-    ExpertLearner,
+    ExpertModel,
     ExpertOptions,
     ExpertTrajectories,
     record_experts,
@@ -27,10 +27,10 @@ POINTS = 10
 
 
 @pytest.fixture
-def make_learner() -> Callable[..., ExpertLearner]:
+def make_expert_model() -> Callable[..., ExpertModel]:
     """The same seed gives the same network; the points never change."""
 
-    def make(*, seed: int = 0, dropout: float = 0.0, points: int = POINTS) -> ExpertLearner:
+    def make(*, seed: int = 0, dropout: float = 0.0, points: int = POINTS) -> ExpertModel:
         generator = torch.Generator().manual_seed(1)
         inputs = torch.randn(points, 3, generator=generator)
         targets = torch.randn(points, 1, generator=generator)
@@ -44,19 +44,19 @@ def make_learner() -> Callable[..., ExpertLearner]:
             loss.backward()
             return loss.detach()
 
-        return ExpertLearner(model, ParameterLayout.of(model), accumulate, points)
+        return ExpertModel(model, ParameterLayout.of(model), accumulate, points)
 
     return make
 
 
 @pytest.fixture
 def record(
-    make_learner: Callable[..., ExpertLearner], tmp_path: Path
+    make_expert_model: Callable[..., ExpertModel], tmp_path: Path
 ) -> Callable[..., ExpertTrajectories]:
     """Two experts of six steps, a state every second one; keyword arguments change that."""
 
     def run(
-        learner: ExpertLearner | None = None,
+        expert_model: ExpertModel | None = None,
         folder: Path | None = None,
         *,
         model: str = "m",
@@ -67,7 +67,7 @@ def record(
         context = StageContext(seed=0, workdir=tmp_path)
         return record_experts(
             folder or tmp_path / "experts",
-            learner or make_learner(),
+            expert_model or make_expert_model(),
             ExpertOptions(**settings),
             context,
             model=model,

@@ -23,8 +23,8 @@ from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.experts import (
     ExpertOptimizer,
     ExpertTrajectories,
-    classification_learner,
-    completion_learner,
+    classification_expert,
+    completion_expert,
     train_only,
 )
 
@@ -51,7 +51,7 @@ def test_adapters_of_a_language_model_are_replayed_from_its_kept_batches(
     """Dropout of the adapters is off while experts learn; the oracle pads the rows by itself."""
     lm, layout, rows = lora_lm(family)
     found = record(
-        completion_learner(lm, layout, rows),
+        completion_expert(lm, layout, rows),
         steps=4,
         batch_size=3,
         optimizer=ExpertOptimizer("sgd", 0.5),
@@ -71,18 +71,18 @@ def test_adapters_of_a_language_model_are_replayed_from_its_kept_batches(
 
 
 def test_one_draw_of_the_adapters_is_one_initialisation(record: Record, tmp_path: Path) -> None:
-    first = record(completion_learner(*lora_lm("llama", seed=3)), steps=2)
-    again = record(completion_learner(*lora_lm("llama", seed=3)), tmp_path / "again", steps=2)
+    first = record(completion_expert(*lora_lm("llama", seed=3)), steps=2)
+    again = record(completion_expert(*lora_lm("llama", seed=3)), tmp_path / "again", steps=2)
     assert first.manifest.initial == again.manifest.initial
     with pytest.raises(UsageError, match="initial"):
-        record(completion_learner(*lora_lm("llama", seed=4)), steps=2)
+        record(completion_expert(*lora_lm("llama", seed=4)), steps=2)
 
 
 def test_a_row_without_a_label_is_refused() -> None:
     lm, layout, rows = lora_lm("llama")
     labels = (*rows.labels[:2], np.full_like(rows.labels[2], IGNORED), rows.labels[3])
     with pytest.raises(UsageError, match="the first is row 2"):
-        completion_learner(lm, layout, LabelledRows(rows.rows, labels))
+        completion_expert(lm, layout, LabelledRows(rows.rows, labels))
 
 
 @pytest.mark.parametrize("pattern", ["*", "*.layer.1.*, classifier.*"])
@@ -92,8 +92,8 @@ def test_a_classifier_is_replayed_from_its_kept_batches(
     classifier, encoded = make_letters()
     layout = train_only(classifier.model, pattern)
     targets = np.eye(3)[[0, 1, 2, 0, 1]]
-    with classification_learner(classifier, layout, encoded, targets) as learner:
-        found = record(learner, steps=4, batch_size=2, optimizer=ExpertOptimizer("sgd", 0.1))
+    with classification_expert(classifier, layout, encoded, targets) as expert_model:
+        found = record(expert_model, steps=4, batch_size=2, optimizer=ExpertOptimizer("sgd", 0.1))
     names = dict(classifier.model.named_parameters())
     assert (len(layout.names) == len(names)) == (pattern == "*")
     parameters = [names[name] for name in layout.names]

@@ -15,36 +15,36 @@ from torch import nn
 
 from harness.errors import DivergenceError, HarnessError, UsageError
 from harness.kit.trajectories.experts import (
-    ExpertLearner,
+    ExpertModel,
     ExpertOptimizer,
     ExpertOptions,
     ExpertTrajectories,
 )
 
 Record = Callable[..., ExpertTrajectories]
-Make = Callable[..., ExpertLearner]
+Make = Callable[..., ExpertModel]
 
 SGD = ExpertOptimizer("sgd", 0.1)
 MOMENTUM = ExpertOptimizer("sgd", 0.1, momentum=0.9)
 ADAM = ExpertOptimizer("adam", 0.01, betas=(0.8, 0.95), eps=1e-7)
 
 
-def squared_error(learner: ExpertLearner, rows: np.ndarray) -> list[torch.Tensor]:
-    """Gradients of the learner's loss by autograd, without its bookkeeping."""
-    parameters = list(learner.model.parameters())
+def squared_error(expert_model: ExpertModel, rows: np.ndarray) -> list[torch.Tensor]:
+    """Gradients of the model's loss by autograd, without its bookkeeping."""
+    parameters = list(expert_model.module.parameters())
     for parameter in parameters:
         parameter.grad = None
-    learner.accumulate(rows)
+    expert_model.accumulate(rows)
     return [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
 
 
 class TestStates:
     def test_they_begin_with_one_initialisation_and_differ_pairwise(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
-        learner = make_learner()
-        initial = nn.utils.parameters_to_vector(learner.model.parameters()).detach().clone()
-        found = record(learner, optimizer=SGD)
+        expert_model = make_expert_model()
+        initial = nn.utils.parameters_to_vector(expert_model.module.parameters()).detach().clone()
+        found = record(expert_model, optimizer=SGD)
         for expert in range(2):
             states = [found.state(expert, state) for state in range(4)]
             assert torch.equal(states[0], initial)
@@ -53,15 +53,15 @@ class TestStates:
         assert not torch.equal(found.state(0, 3), found.state(1, 3))
 
     def test_the_learner_has_its_own_weights_again(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
-        learner = make_learner()
-        before = [p.detach().clone() for p in learner.model.parameters()]
-        learner.model.train()
-        record(learner, optimizer=SGD)
-        assert learner.model.training
-        assert all(map(torch.equal, learner.model.parameters(), before))
-        assert all(p.grad is None and p.requires_grad for p in learner.model.parameters())
+        expert_model = make_expert_model()
+        before = [p.detach().clone() for p in expert_model.module.parameters()]
+        expert_model.module.train()
+        record(expert_model, optimizer=SGD)
+        assert expert_model.module.training
+        assert all(map(torch.equal, expert_model.module.parameters(), before))
+        assert all(p.grad is None and p.requires_grad for p in expert_model.module.parameters())
 
     def test_they_are_mapped_from_files_and_a_state_is_a_copy(
         self, record: Record, tmp_path: Path
@@ -102,45 +102,49 @@ class TestReplay:
 
     @pytest.mark.parametrize("expert", [0, 1])
     def test_plain_steps_on_the_kept_batches_reach_the_kept_states(
-        self, record: Record, make_learner: Make, expert: int
+        self, record: Record, make_expert_model: Make, expert: int
     ) -> None:
         found = record(optimizer=SGD)
-        learner = make_learner()
+        expert_model = make_expert_model()
         for start in range(3):
-            nn.utils.vector_to_parameters(found.state(expert, start), learner.model.parameters())
+            nn.utils.vector_to_parameters(
+                found.state(expert, start), expert_model.module.parameters()
+            )
             for batch in found.batches_between(expert, start, start + 1):
-                gradients = squared_error(learner, batch)
+                gradients = squared_error(expert_model, batch)
                 with torch.no_grad():
                     for parameter, gradient in zip(
-                        learner.model.parameters(), gradients, strict=True
+                        expert_model.module.parameters(), gradients, strict=True
                     ):
                         parameter -= 0.1 * gradient
-            reached = nn.utils.parameters_to_vector(learner.model.parameters())
+            reached = nn.utils.parameters_to_vector(expert_model.module.parameters())
             torch.testing.assert_close(reached, found.state(expert, start + 1))
 
     def test_momentum_goes_on_from_its_kept_buffer(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
         found = record(optimizer=MOMENTUM)
-        learner = make_learner()
+        expert_model = make_expert_model()
         theta, buffer = found.state(0, 1), found.memory(0, 1).vectors[0]
         for batch in found.batches_between(0, 1, 3):
-            nn.utils.vector_to_parameters(theta, learner.model.parameters())
-            gradient = torch.cat([g.flatten() for g in squared_error(learner, batch)])
+            nn.utils.vector_to_parameters(theta, expert_model.module.parameters())
+            gradient = torch.cat([g.flatten() for g in squared_error(expert_model, batch)])
             buffer = 0.9 * buffer + gradient
             theta = theta - 0.1 * buffer
         torch.testing.assert_close(theta, found.state(0, 3))
         torch.testing.assert_close(buffer, found.memory(0, 3).vectors[0])
 
-    def test_adam_goes_on_from_its_kept_moments(self, record: Record, make_learner: Make) -> None:
+    def test_adam_goes_on_from_its_kept_moments(
+        self, record: Record, make_expert_model: Make
+    ) -> None:
         """Against the formulas of Kingma and Ba 2015, algorithm 1."""
         found = record(optimizer=ADAM)
-        learner = make_learner()
+        expert_model = make_expert_model()
         theta, memory = found.state(1, 1), found.memory(1, 1)
         (first, second), step = memory.vectors, memory.step
         for batch in found.batches_between(1, 1, 3):
-            nn.utils.vector_to_parameters(theta, learner.model.parameters())
-            gradient = torch.cat([g.flatten() for g in squared_error(learner, batch)])
+            nn.utils.vector_to_parameters(theta, expert_model.module.parameters())
+            gradient = torch.cat([g.flatten() for g in squared_error(expert_model, batch)])
             step += 1
             first = 0.8 * first + 0.2 * gradient
             second = 0.95 * second + 0.05 * gradient**2
@@ -151,34 +155,36 @@ class TestReplay:
         assert step == found.memory(1, 3).step == 6
 
     def test_adam_without_its_moments_would_miss_the_target(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
         found = record(optimizer=ADAM)
-        learner = make_learner()
-        learner.put(found.state(0, 1))
-        fresh = torch.optim.Adam(learner.model.parameters(), 0.01, betas=(0.8, 0.95), eps=1e-7)
+        expert_model = make_expert_model()
+        expert_model.put(found.state(0, 1))
+        fresh = torch.optim.Adam(
+            expert_model.module.parameters(), 0.01, betas=(0.8, 0.95), eps=1e-7
+        )
         for batch in found.batches_between(0, 1, 2):
             fresh.zero_grad()
-            learner.accumulate(batch)
+            expert_model.accumulate(batch)
             fresh.step()
-        assert (learner.weights - found.state(0, 2)).abs().max() > 1e-3
+        assert (expert_model.weights - found.state(0, 2)).abs().max() > 1e-3
 
     def test_dropout_is_off_and_the_manifest_says_so(
-        self, record: Record, make_learner: Make, tmp_path: Path
+        self, record: Record, make_expert_model: Make, tmp_path: Path
     ) -> None:
         """With dropout in the student the same replay would miss."""
-        learner = make_learner(dropout=0.5)
-        learner.model.train()
-        found = record(learner, optimizer=SGD)
-        plain = record(make_learner(), tmp_path / "plain", optimizer=SGD)
+        expert_model = make_expert_model(dropout=0.5)
+        expert_model.module.train()
+        found = record(expert_model, optimizer=SGD)
+        plain = record(make_expert_model(), tmp_path / "plain", optimizer=SGD)
         assert torch.equal(found.state(1, 3), plain.state(1, 3))
         assert json.loads((tmp_path / "experts/manifest.json").read_text())["dropout"] == "off"
-        learner.model.train()
-        learner.put(found.state(0, 0))
+        expert_model.module.train()
+        expert_model.put(found.state(0, 0))
         batch = found.batches_between(0, 0, 1)[0]
-        step = learner.gradient(batch)[0]
-        learner.model.eval()
-        assert not torch.allclose(step, learner.gradient(batch)[0])
+        step = expert_model.gradient(batch)[0]
+        expert_model.module.eval()
+        assert not torch.allclose(step, expert_model.gradient(batch)[0])
 
 
 class TestBatchesAndLosses:
@@ -191,19 +197,19 @@ class TestBatchesAndLosses:
         assert not np.array_equal(*found.batches)
 
     def test_a_set_smaller_than_a_batch_is_one_batch(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
-        found = record(make_learner(points=3), batch_size=8)
+        found = record(make_expert_model(points=3), batch_size=8)
         assert found.batches.shape == (2, 6, 3)
 
     def test_losses_are_those_of_the_batches_before_the_update(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
         found = record(optimizer=SGD)
-        learner = make_learner()
+        expert_model = make_expert_model()
         for state in range(3):
-            learner.put(found.state(1, state))
-            expected = float(learner.accumulate(found.batches_between(1, state, state + 1)[0]))
+            expert_model.put(found.state(1, state))
+            expected = float(expert_model.accumulate(found.batches_between(1, state, state + 1)[0]))
             assert found.losses[1, 2 * state] == pytest.approx(expected)
 
     def test_experts_learn(self, record: Record) -> None:
@@ -238,26 +244,28 @@ class TestBadInput:
         with pytest.raises(UsageError, match=f"holds other expert trajectories: {field}"):
             record(**changes)
 
-    def test_another_initialisation_is_refused(self, record: Record, make_learner: Make) -> None:
-        record(make_learner())
+    def test_another_initialisation_is_refused(
+        self, record: Record, make_expert_model: Make
+    ) -> None:
+        record(make_expert_model())
         with pytest.raises(UsageError, match="initial"):
-            record(make_learner(seed=1))
+            record(make_expert_model(seed=1))
 
     def test_an_expert_that_does_not_move_is_an_error(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
         """A rate so small that float32 does not notice it."""
         with pytest.raises(HarnessError, match="expert 0 did not move between states 0 and 1"):
             record(optimizer=ExpertOptimizer("sgd", 1e-30))
 
     def test_a_diverging_expert_is_reported_and_the_learner_is_as_before(
-        self, record: Record, make_learner: Make
+        self, record: Record, make_expert_model: Make
     ) -> None:
-        learner = make_learner()
-        before = learner.weights
+        expert_model = make_expert_model()
+        before = expert_model.weights
         with pytest.raises(DivergenceError, match=r"expert 0 diverged with learning rate 1e\+30"):
-            record(learner, optimizer=ExpertOptimizer("sgd", 1e30))
-        assert torch.equal(learner.weights, before)
+            record(expert_model, optimizer=ExpertOptimizer("sgd", 1e30))
+        assert torch.equal(expert_model.weights, before)
 
     @pytest.mark.parametrize(
         "wrong",
@@ -275,11 +283,11 @@ class TestBadInput:
         with pytest.raises(UsageError):
             wrong()
 
-    def test_a_half_precision_model_is_refused(self, make_learner: Make) -> None:
-        learner = make_learner()
-        learner.model.to(torch.bfloat16)
+    def test_a_half_precision_model_is_refused(self, make_expert_model: Make) -> None:
+        expert_model = make_expert_model()
+        expert_model.module.to(torch.bfloat16)
         with pytest.raises(UsageError, match=r"float32 parameters, got torch\.bfloat16"):
-            ExpertLearner(learner.model, learner.layout, learner.accumulate, 10)
+            ExpertModel(expert_model.module, expert_model.layout, expert_model.accumulate, 10)
 
     def test_a_damaged_folder_is_an_error(self, record: Record, tmp_path: Path) -> None:
         record()

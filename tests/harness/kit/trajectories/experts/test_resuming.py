@@ -85,16 +85,16 @@ def test_killed_again_and_again_it_still_ends(record: Record, tmp_path: Path) ->
 
 
 def test_a_finished_recording_computes_nothing(
-    record: Record, make_learner: Callable[..., Any]
+    record: Record, make_expert_model: Callable[..., Any]
 ) -> None:
     first = record()
-    learner = make_learner()
+    expert_model = make_expert_model()
 
     def never(rows: np.ndarray) -> torch.Tensor:
         raise AssertionError("computed again")
 
-    object.__setattr__(learner, "accumulate", never)
-    require_equal(record(learner), first)
+    object.__setattr__(expert_model, "accumulate", never)
+    require_equal(record(expert_model), first)
 
 
 def test_what_is_not_finished_is_not_read(record: Record, tmp_path: Path) -> None:

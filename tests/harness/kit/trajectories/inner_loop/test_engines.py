@@ -23,7 +23,7 @@ from harness.kit.trajectories.inner_loop.engines import (
 )
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.inner_loop.optimizers import InnerState, Sgd
-from harness.kit.trajectories.inner_loop.steps import InnerLoop, Learned
+from harness.kit.trajectories.inner_loop.steps import InnerLoop, LearnedTensors
 from harness.kit.trajectories.pseudo_rows import EMBEDDINGS
 
 FOUR_STEPS = ([0, 1, 2], [3, 0], [1, 2, 3], [2, 0, 1])
@@ -37,13 +37,13 @@ def world() -> World:
 
 
 def given(
-    world: World, optimizer: str, chunks: Sequence[Sequence[int]] = FOUR_STEPS, soft: bool = False
+    world: World, optimizer: str, batches: Sequence[Sequence[int]] = FOUR_STEPS, soft: bool = False
 ) -> tuple[Any, ...]:
     """What an engine is called with."""
     rate = RATE - 4 if optimizer == "adam" else RATE
-    loop, start = world.loop(optimizer, chunks), world.start(optimizer)
+    loop, start = world.loop(optimizer, batches), world.start(optimizer)
     learned = world.learned(soft=soft, noise=0.3)
-    return loop, start, learned, rate, world.passage().loss("squared")
+    return loop, start, learned, rate, world.matching_target().loss("squared")
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -71,7 +71,7 @@ def test_the_gradient_is_what_a_small_change_of_the_inputs_does(optimizer: str) 
     loop, start, learned, rate, outer = given(world, optimizer, soft=True)
     found = adjoint(loop, start, learned, rate, outer)
 
-    def value(changed: Learned, rho: Tensor) -> float:
+    def value(changed: LearnedTensors, rho: Tensor) -> float:
         return float(outer(loop.states(start, changed, rho.exp())[-1].theta))
 
     draw, step = torch.Generator().manual_seed(0), 1e-5
@@ -87,7 +87,7 @@ def test_the_gradient_is_what_a_small_change_of_the_inputs_does(optimizer: str) 
 
 
 def test_all_engines_are_equal_for_a_single_step(world: World) -> None:
-    arguments = given(world, "sgd", chunks=([0, 2, 3],), soft=True)
+    arguments = given(world, "sgd", batches=([0, 2, 3],), soft=True)
     expected = unroll(*arguments)
     for engine in ENGINES.values():
         found = engine(*arguments)
@@ -99,20 +99,20 @@ def test_all_engines_are_equal_for_a_single_step(world: World) -> None:
 
 def test_teslas_gradient_is_its_own_formula_and_flagged_as_approximate(world: World) -> None:
     loop, start, learned, rate, outer = given(world, "sgd")
-    passage, alpha = world.passage(), float(rate.exp())
+    segment, alpha = world.matching_target(), float(rate.exp())
     found = tesla(loop, start, learned, rate, outer)
     assert not found.exact
 
-    scale = (passage.target - passage.start).square().sum()
+    scale = (segment.target - segment.start).square().sum()
     states = loop.states(start, learned, rate.exp())
     leaf = learned[EMBEDDINGS].clone().requires_grad_()
     slopes = []
-    for state, members in zip(states, loop.chunks, strict=False):
+    for state, members in zip(states, loop.batches, strict=False):
         theta = state.theta.clone().requires_grad_()
         loss = world.loss(theta, {EMBEDDINGS: leaf[members]}, members)
         slopes.append(torch.autograd.grad(loss, theta, create_graph=True)[0])
     total = torch.stack(slopes).sum(0).detach()
-    pull = alpha * (passage.target - passage.start) + alpha**2 * total
+    pull = alpha * (segment.target - segment.start) + alpha**2 * total
     expected = torch.zeros_like(leaf)
     for slope in slopes:
         expected += (2 / scale) * torch.autograd.grad(pull @ slope, leaf)[0]
@@ -130,7 +130,7 @@ def test_tesla_refuses_an_optimiser_with_a_memory(world: World, optimizer: str) 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_examples_in_no_chunk_get_no_gradient(world: World, engine: EngineName) -> None:
-    found = ENGINES[engine](*given(world, "sgd", chunks=([0, 2], [2, 0])))
+    found = ENGINES[engine](*given(world, "sgd", batches=([0, 2], [2, 0])))
     gradient = found.learned[EMBEDDINGS]
     assert gradient[[0, 2]].any()
     assert not gradient[[1, 3]].any()
@@ -140,13 +140,13 @@ def test_examples_in_no_chunk_get_no_gradient(world: World, engine: EngineName) 
 def test_an_example_that_stands_twice_in_a_chunk_counts_twice(
     world: World, engine: EngineName
 ) -> None:
-    found = ENGINES[engine](*given(world, "sgd", chunks=([1, 1, 2],)))
+    found = ENGINES[engine](*given(world, "sgd", batches=([1, 1, 2],)))
     leaf = world.learned(noise=0.3)[EMBEDDINGS].requires_grad_()
     theta = world.view.start().requires_grad_()
     members = torch.tensor([1, 1, 2])
     loss = world.loss(theta, {EMBEDDINGS: leaf[members]}, members)
     (slope,) = torch.autograd.grad(loss, theta, create_graph=True)
-    outer = world.passage().loss("squared")(theta - RATE.exp() * slope)
+    outer = world.matching_target().loss("squared")(theta - RATE.exp() * slope)
     torch.testing.assert_close(found.learned[EMBEDDINGS], torch.autograd.grad(outer, leaf)[0])
 
 
@@ -154,7 +154,13 @@ def test_adam_without_a_memory_gives_finite_gradients_where_no_gradient_arrives(
     world = make_world(trained=False)
     loop = world.loop("adam", FOUR_STEPS)
     start = OPTIMIZERS["adam"].begin(world.view.start())
-    arguments = loop, start, world.learned(noise=0.3), RATE - 6, world.passage().loss("squared")
+    arguments = (
+        loop,
+        start,
+        world.learned(noise=0.3),
+        RATE - 6,
+        world.matching_target().loss("squared"),
+    )
     found = adjoint(*arguments)
     assert torch.isfinite(found.learned[EMBEDDINGS]).all()
     assert disagreement(*arguments) < 1e-9
@@ -170,13 +176,13 @@ def test_the_disagreement_of_exact_engines_is_rounding_and_teslas_is_not(world: 
 def test_a_diverging_loop_is_stopped_and_says_where(engine: EngineName) -> None:
     world = make_world(dtype=torch.float32)
     loop, start = world.loop("sgd", FOUR_STEPS), world.start("sgd")
-    outer = world.passage().loss("squared")
+    outer = world.matching_target().loss("squared")
     with pytest.raises(DivergenceError, match=r"diverged in step \d of 4"):
         ENGINES[engine](loop, start, world.learned(), torch.tensor(88.0), outer)
 
 
 def test_an_operation_without_second_derivative_is_named() -> None:
-    def fused(flat: Tensor, part: Learned, members: Tensor) -> Tensor:
+    def fused(flat: Tensor, part: LearnedTensors, members: Tensor) -> Tensor:
         """Attention by the kernel that is the default on a CPU."""
         query = (flat * part["x"]).view(1, 1, 4, 8)
         return scaled_dot_product_attention(query, query, query).square().sum()
@@ -189,14 +195,14 @@ def test_an_operation_without_second_derivative_is_named() -> None:
 
 
 def test_a_loop_without_steps_or_with_an_empty_step_is_refused(world: World) -> None:
-    for chunks in ((), ([],)):
+    for batches in ((), ([],)):
         with pytest.raises(UsageError, match="at least one step"):
-            world.loop("sgd", chunks)
+            world.loop("sgd", batches)
 
 
 def test_only_the_unrolled_graph_grows_with_the_number_of_steps(world: World) -> None:
     def peak(engine: EngineName, steps: int) -> int:
-        arguments = given(world, "sgd", chunks=([0, 1, 2, 3],) * steps)
+        arguments = given(world, "sgd", batches=([0, 1, 2, 3],) * steps)
         return most_saved(lambda: ENGINES[engine](*arguments))
 
     assert peak("unroll", 4) > 1.7 * peak("unroll", 2)

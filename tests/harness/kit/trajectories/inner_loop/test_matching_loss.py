@@ -16,7 +16,7 @@ from harness.kit.language.training import accumulate_completion_gradient
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.inner_loop.matching_loss import (
     MatchingName,
-    Passage,
+    MatchingTarget,
     losses_by_part,
     relative_displacement,
 )
@@ -27,22 +27,22 @@ RATE = 0.02
 LOSSES: tuple[MatchingName, ...] = ("squared", "per-layer", "cosine", "product")
 
 
-def expert(world: World, optimizer: torch.optim.Optimizer, dropout: bool = False) -> Passage:
+def expert(world: World, optimizer: torch.optim.Optimizer, dropout: bool = False) -> MatchingTarget:
     """Trains the model itself on the rows' real ids, by torch, and tells where it went."""
     lm, start = world.lm, world.view.start()
     forward = CausalForward(lm.model, world.encoded.rows, lm.pad_id, lm.device)
     shares = torch.ones(len(world.encoded), dtype=start.dtype)
     lm.model.train(dropout)
-    for chunk in CHUNKS:
+    for batch in CHUNKS:
         optimizer.zero_grad()
-        accumulate_completion_gradient(forward, world.encoded, np.array(chunk), shares)
+        accumulate_completion_gradient(forward, world.encoded, np.array(batch), shares)
         optimizer.step()
     lm.model.eval()
     target = world.view.start()
     with torch.no_grad():
         for name, tensor in world.view.layout.split(start).items():
             world.view.layout.parameters(lm.model)[name].copy_(tensor)
-    return Passage(world.view.layout, start, target)
+    return MatchingTarget(world.view.layout, start, target)
 
 
 def parameters(world: World) -> list[torch.nn.Parameter]:
@@ -65,17 +65,17 @@ def test_the_experts_own_batches_with_its_own_rate_give_zero_loss(name: str) -> 
         "momentum": lambda p: torch.optim.SGD(p, RATE, momentum=0.7),
         "adam": lambda p: torch.optim.Adam(p, RATE),
     }[name]
-    passage = expert(world, build(parameters(world)))
+    segment = expert(world, build(parameters(world)))
     assert isinstance(ours, Sgd | Adam)
     end = end_of(world, ours)
     for loss in LOSSES:
-        assert float(passage.loss(loss)(end)) < 1e-9
+        assert float(segment.loss(loss)(end)) < 1e-9
 
 
 def test_an_expert_of_another_optimiser_is_not_matched_by_its_own_batches() -> None:
     world = make_world()
-    passage = expert(world, torch.optim.AdamW(parameters(world), RATE))
-    assert float(passage.loss("squared")(end_of(world, Sgd()))) > 0.5
+    segment = expert(world, torch.optim.AdamW(parameters(world), RATE))
+    assert float(segment.loss("squared")(end_of(world, Sgd()))) > 0.5
 
 
 def test_dropout_in_the_expert_alone_breaks_the_identity() -> None:
@@ -83,50 +83,50 @@ def test_dropout_in_the_expert_alone_breaks_the_identity() -> None:
     for part in world.lm.model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.5
-    passage = expert(world, torch.optim.SGD(parameters(world), RATE), dropout=True)
-    assert float(passage.loss("squared")(end_of(world, Sgd()))) > 1e-3
+    segment = expert(world, torch.optim.SGD(parameters(world), RATE), dropout=True)
+    assert float(segment.loss("squared")(end_of(world, Sgd()))) > 1e-3
 
 
 def test_each_loss_is_one_where_nothing_moved() -> None:
-    passage = make_world().passage()
-    still = passage.start + 0
+    segment = make_world().matching_target()
+    still = segment.start + 0
     for name in ("squared", "per-layer", "product"):
-        assert float(passage.loss(name)(still)) == pytest.approx(1)
+        assert float(segment.loss(name)(still)) == pytest.approx(1)
 
 
 def test_the_cosine_is_blind_to_length_and_the_square_is_not() -> None:
-    passage = make_world().passage()
-    doubled = passage.start + 2 * (passage.target - passage.start)
-    assert float(passage.loss("cosine")(doubled)) == pytest.approx(0, abs=1e-9)
-    assert float(passage.loss("squared")(doubled)) == pytest.approx(1)
-    assert float(passage.loss("cosine")(2 * passage.start - passage.target)) == pytest.approx(2)
+    segment = make_world().matching_target()
+    doubled = segment.start + 2 * (segment.target - segment.start)
+    assert float(segment.loss("cosine")(doubled)) == pytest.approx(0, abs=1e-9)
+    assert float(segment.loss("squared")(doubled)) == pytest.approx(1)
+    assert float(segment.loss("cosine")(2 * segment.start - segment.target)) == pytest.approx(2)
 
 
 def test_each_layer_counts_the_same_however_little_it_moves() -> None:
     layout = ParameterLayout(("small", "large"), ((2,), (2,)))
     start = torch.zeros(4)
-    passage = Passage(layout, start, torch.tensor([1e-2, 1e-2, 1e2, 1e2]))
+    segment = MatchingTarget(layout, start, torch.tensor([1e-2, 1e-2, 1e2, 1e2]))
     only_small = torch.tensor([1e-2, 1e-2, 0.0, 0.0])
-    assert float(passage.loss("per-layer")(only_small)) == pytest.approx(0.5)
-    assert float(passage.loss("squared")(only_small)) == pytest.approx(1)
+    assert float(segment.loss("per-layer")(only_small)) == pytest.approx(0.5)
+    assert float(segment.loss("squared")(only_small)) == pytest.approx(1)
 
 
 def test_the_product_loss_is_blind_to_another_pair_of_the_same_model() -> None:
     world = make_world()
-    passage = world.passage()
-    mixed = world.view.layout.split(passage.target.clone())
+    segment = world.matching_target()
+    mixed = world.view.layout.split(segment.target.clone())
     turn = torch.tensor([[1.0, 0.5], [-0.3, 2.0]], dtype=torch.float64)
     for name, tensor in mixed.items():
         tensor.copy_(turn.inverse() @ tensor if "lora_A" in name else tensor @ turn)
     end = world.view.layout.flatten(mixed)
-    assert float(passage.loss("product")(end)) < 1e-12
-    assert float(passage.loss("squared")(end)) > 0.5
+    assert float(segment.loss("product")(end)) < 1e-12
+    assert float(segment.loss("squared")(end)) > 0.5
 
 
 def test_the_product_loss_needs_pairs_of_adapters() -> None:
     layout = ParameterLayout(("weight",), ((3,),))
     with pytest.raises(UsageError, match="pairs of LoRA matrices, and 'weight' has none"):
-        Passage(layout, torch.zeros(3), torch.ones(3)).loss("product")
+        MatchingTarget(layout, torch.zeros(3), torch.ones(3)).loss("product")
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -135,31 +135,31 @@ def test_an_expert_that_did_not_move_is_refused(name: MatchingName) -> None:
     start = torch.arange(6.0)
     for target in (start.clone(), start + 1e-7):
         with pytest.raises(UsageError, match="did not move"):
-            Passage(layout, start, target).loss(name)
+            MatchingTarget(layout, start, target).loss(name)
 
 
 def test_a_layer_that_did_not_move_is_named_where_layers_count() -> None:
     layout = ParameterLayout(("resting", "moving"), ((2,), (2,)))
-    passage = Passage(layout, torch.ones(4), torch.tensor([1.0, 1.0, 2.0, 2.0]))
+    segment = MatchingTarget(layout, torch.ones(4), torch.tensor([1.0, 1.0, 2.0, 2.0]))
     with pytest.raises(UsageError, match="'resting' did not move"):
-        passage.loss("per-layer")
-    assert float(passage.loss("squared")(passage.start)) == pytest.approx(1)
+        segment.loss("per-layer")
+    assert float(segment.loss("squared")(segment.start)) == pytest.approx(1)
 
 
-def test_a_passage_of_other_parameters_or_not_finite_is_refused() -> None:
+def test_a_segment_of_other_parameters_or_not_finite_is_refused() -> None:
     layout = ParameterLayout(("x",), ((3,),))
     with pytest.raises(UsageError, match=r"target has shape \[4\], the layout \[3\]"):
-        Passage(layout, torch.zeros(3), torch.zeros(4))
+        MatchingTarget(layout, torch.zeros(3), torch.zeros(4))
     with pytest.raises(UsageError, match="start is not finite"):
-        Passage(layout, torch.full((3,), torch.nan), torch.zeros(3))
+        MatchingTarget(layout, torch.full((3,), torch.nan), torch.zeros(3))
 
 
 def test_at_the_adapters_start_the_first_matrices_cannot_follow_and_the_parts_tell() -> None:
     world = make_world(trained=False)
-    passage = expert(world, torch.optim.SGD(parameters(world), 1.0))
+    segment = expert(world, torch.optim.SGD(parameters(world), 1.0))
     loop = world.loop("sgd", CHUNKS[:1])
     one = loop.states(world.start("sgd"), world.learned(), torch.tensor(1.0).double())[-1].theta
-    parts = losses_by_part(passage, one)
+    parts = losses_by_part(segment, one)
     assert set(parts) == {"A", "B"}
     assert parts["A"] == pytest.approx(1)
     assert parts["B"] < 0.9

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.kit.trajectories.inner_loop.regularisers import (
+    RegulariserWeight,
     ScheduleName,
-    Strength,
-    neighbour_pull,
-    norm_pull,
+    neighbour_penalty,
+    norm_penalty,
 )
 
 
 def test_the_neighbour_pull_is_the_mean_squared_distance_and_moves_no_word() -> None:
     vectors = torch.tensor([[0.0, 0.0], [1.0, 1.0]], requires_grad=True)
     words = torch.tensor([[3.0, 4.0], [1.0, 2.0]], requires_grad=True)
-    pull = neighbour_pull(vectors, words)
+    pull = neighbour_penalty(vectors, words)
     assert float(pull.detach()) == pytest.approx((25 + 1) / 2)
     pull.backward()
     assert words.grad is None
@@ -28,7 +28,7 @@ def test_the_neighbour_pull_is_the_mean_squared_distance_and_moves_no_word() -> 
 
 def test_the_norm_pull_sees_length_alone_and_is_finite_at_zero() -> None:
     vectors = torch.tensor([[0.0, 0.0], [0.6, 0.8], [3.0, 4.0]], requires_grad=True)
-    pull = norm_pull(vectors, torch.tensor(1.0))
+    pull = norm_penalty(vectors, torch.tensor(1.0))
     assert float(pull.detach()) == pytest.approx((1 + 0 + 16) / 3)
     pull.backward()
     assert torch.isfinite(vectors.grad).all()
@@ -38,20 +38,20 @@ def test_the_norm_pull_sees_length_alone_and_is_finite_at_zero() -> None:
 def test_a_rising_strength_starts_at_zero_ends_at_its_peak_and_never_falls(
     peak: float, schedule: ScheduleName, steps: int
 ) -> None:
-    values = [Strength(peak, schedule).at(step, steps) for step in range(steps)]
+    values = [RegulariserWeight(peak, schedule).at(step, steps) for step in range(steps)]
     assert values[0] == 0
     assert values[-1] == pytest.approx(peak)
     assert values == sorted(values)
 
 
 def test_a_strength_can_reach_its_peak_early_or_stay_the_same() -> None:
-    early = Strength(2.0, "linear", rise=0.5)
+    early = RegulariserWeight(2.0, "linear", rise=0.5)
     assert early.at(5, 11) == pytest.approx(2)
     assert early.at(10, 11) == pytest.approx(2)
-    assert Strength(2.0, "constant").at(0, 11) == 2
+    assert RegulariserWeight(2.0, "constant").at(0, 11) == 2
 
 
 @pytest.mark.parametrize(("peak", "rise"), [(-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.0)])
 def test_settings_without_a_meaning_are_refused(peak: float, rise: float) -> None:
     with pytest.raises(UsageError):
-        Strength(peak, "linear", rise)
+        RegulariserWeight(peak, "linear", rise)
