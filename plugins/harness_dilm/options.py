@@ -123,12 +123,12 @@ class MatchingOptions(LanguageModelOptions):
         `inner_steps * learner_steps_between` steps of which the last share is never taken.
     learner_updates: whether those train the whole learner or only its head. With a frozen
         encoder every row is embedded once, and an update costs microseconds.
-    learner_trajectories: how many ways of the learner there are; loop i follows number i modulo
-        them, and its states and the head's gradients on the coresets are computed once. They lie
-        in the stage's folder, `inner_steps` times the learner's size each. 0 trains a new one in
-        every loop, as published.
+    learner_trajectories: number of learner trajectories; outer loop i reuses trajectory i mod n,
+        whose states and head gradients on the coresets are computed once and kept in the stage's
+        folder, `inner_steps` times the learner's size each. 0 trains a new one in every outer
+        loop, as published.
     learner_max_length: tokens of a row the learner sees.
-    learner: whether each loop starts it from the proxy's pre-trained encoder or from one of
+    learner: whether each outer loop starts it from the proxy's pre-trained encoder or from one of
         random weights, drawn once by the seed. Teachers and `dms_encoder = pretrained` embed with
         the proxy in both cases.
     pool: train rows that stand for the train split in matching, drawn by class; 0 takes all.
@@ -140,8 +140,8 @@ class MatchingOptions(LanguageModelOptions):
         it is drawn at random from them.
     dms_interval: generator updates between two regenerations of the samples.
     dms_batches: batches' worth of samples of each class at a regeneration.
-    dms_encoder: what embeds them when a regeneration falls on a reset: the learner as the loop
-        before left it (`stale`, as published), as it is reset (`fresh`), or the raw encoder.
+    dms_encoder: what embeds them when a regeneration falls on a reset: the learner as the previous
+        outer loop left it (`stale`, as published), as it is reset (`fresh`), or the raw encoder.
     """
 
     match_steps: int = 2_000

@@ -1,4 +1,4 @@
-"""The options of learning vectors and labels through a few training steps."""
+"""The options of learning embeddings and soft labels through an inner loop."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from harness.types import TaskData
 
 @dataclass(frozen=True)
 class TddOptions:
-    """What `tdd` and `tdd-tokens` share; where all of it agrees, learning is done once for both.
+    """Of `tdd` and `tdd-tokens`; where all of them agree, the outer loop is run once for both.
 
-    proxy: the student that is trained; the suite's when empty.
-    parameters: what the inner loop trains, names as in a shell; the head must be among them, the
-    input embeddings never are. Empty takes the top third of the layers and all above: through all
-    layers (`*`) a step costs more, and gradients are rougher.
-    heads: how many different heads the proxy's checkpoint is given, in turns; 0 for a new one in
-    every outer step, which costs reading the checkpoint.
-    inner_steps, inner_batch: training steps on learned rows, and rows in each; 0 takes all.
+    proxy: the student model of the inner loops; the suite's when empty.
+    parameters: those that the inner loop trains, as patterns of names; the head must be among
+    them, input embeddings are always frozen. Empty takes the top third of the layers and all
+    above: with all layers (`*`) a step costs more, and gradients are rougher.
+    heads: number of initialisations of the head; outer step i starts from number i mod n. 0 draws
+    a new one in every outer step, which costs reading the checkpoint.
+    inner_steps: steps of an inner loop on synthetic rows.
+    inner_batch: synthetic rows in an inner step; 0 takes all.
     inner_optimizer: `sgd`, or `adam` from moments of zero, whose first steps are signs: the
     gradient through them is rough.
-    step_size, step_learning_rate: the inner loop's step at first, and Adam's rate for the logarithm
-    of it.
-    real_batch: real rows whose loss after the inner loop is lowered in an outer step.
-    outer_steps, learning_rate: Adam's, of the vectors, in typical coordinates of the vocabulary.
-    soft_labels, smoothing, label_learning_rate: learn the labels' logits, which start at the rows'
-    own classes with that much of the probability spread over all classes. Without, labels stay
-    hard.
-    decay: let the rates of vectors and labels fall to zero as a line.
-    initial: real rows drawn at random or by k-means on the proxy's embeddings, or random tokens in
-    the places of such rows'.
+    step_size: initial step size of the inner loop, which is learned.
+    step_learning_rate: of Adam for the logarithm of the step size.
+    real_batch: real rows whose loss after the inner loop is the outer loss.
+    outer_steps: steps of the outer loop.
+    learning_rate: of Adam for the learned embeddings, in units of a typical coordinate of a token
+    embedding.
+    soft_labels: learn soft labels, too; without, labels stay hard.
+    smoothing: probability that initial soft labels spread over all classes.
+    label_learning_rate: of Adam for the logits of soft labels.
+    decay: let the learning rates of embeddings and labels fall linearly to zero.
+    initial: initialisation of the synthetic data: random real rows, those nearest to k-means
+    centroids of the proxy's embeddings, or random tokens in place of those of random real rows.
     max_length: tokens kept of a row.
-    held_out, held_out_heads: real rows and heads that are never learned from; losses in the report
-    are measured on these. At most a quarter of train is held out.
+    held_out: real rows that are never learned from, at most a quarter of train; the report
+    measures on them.
+    held_out_heads: initialisations of the head that are never learned from, measured on likewise.
     metric: of nearest tokens.
     """
 

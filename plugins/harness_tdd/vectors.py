@@ -14,7 +14,7 @@ from harness_tdd.options import TddOptions
 
 @dataclass(frozen=True)
 class Tdd(TddOptions):
-    """Vectors in the places of tokens, with soft labels, on which a few steps train the proxy.
+    """Learned embeddings with soft labels, on which a few steps train the proxy.
 
     The loss of real rows after those steps is differentiated through them (Wang et al. 2018, arXiv
     1811.10959), with respect to inputs and labels (Sucholutsky and Schonlau 2021), for BERT's

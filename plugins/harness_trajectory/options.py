@@ -12,17 +12,20 @@ Initial = Literal["random", "k-means", "tokens"]
 
 @dataclass(frozen=True)
 class ExpertChoices:
-    """Of the runs on the full data. The text method's paper tells none of them.
+    """Of the expert trajectories: training runs on the full data.
 
-    proxy: the student that is trained; the suite's when empty.
-    experts, held_out: how many runs, all from one initialisation, and how many of them are never
-    learned from, only measured on.
-    expert_steps, every: updates of each, and between two states that are kept.
-    expert_batch, expert_optimizer, expert_learning_rate, expert_momentum: at a constant rate,
-    without decay and dropout; momentum is SGD's.
-    parameters: what is trained and matched: `lora`, or names as in a shell, such as
-    `*.layer.5.*,classifier.*`; never the input embeddings, so that the vocabulary stays in place.
-    Empty takes `lora` for a language model and `*` for a classifier.
+    proxy: the student model of experts and inner loops; the suite's when empty.
+    experts: number of expert trajectories, all from one initialisation.
+    held_out: experts whose segments are never learned from; the report measures on them.
+    expert_steps: updates of an expert.
+    every: updates between two states that are kept of an expert.
+    expert_batch: rows in a batch.
+    expert_optimizer: at a constant rate, without weight decay and dropout.
+    expert_learning_rate: of the experts.
+    expert_momentum: of SGD.
+    parameters: those that are trained and matched: `lora`, or patterns of names, such as
+    `*.layer.5.*,classifier.*`; input embeddings are always frozen. Empty takes `lora` for a
+    language model and `*` for a classifier.
     lora_rank, lora_alpha, lora_targets: of the adapters.
     max_length: tokens kept of a row.
     """
@@ -54,29 +57,42 @@ class ExpertChoices:
 
 @dataclass(frozen=True)
 class TrajectoryOptions(ExpertChoices):
-    """Of matching, projection and the outer loop. Known from images: MTT (arXiv 2203.11932).
+    """Of trajectory matching (MTT, arXiv 2203.11932), token projection and the outer loop.
 
-    first_start, max_start, span: a student starts at a state in [first_start, max_start) of an
-    expert, and should reach the state `span` later. At state 0 of adapters B is zero, so nothing
-    reaches A, and Adam has no moments.
-    inner_steps, inner_batch: of the student, on learned rows; 0 takes all rows in every step.
-    inner_optimizer: the expert's own with its memory (`expert`), or plain gradient descent.
-    step_size: the inner loop's at first; 0 for the experts' rate times how many of their steps an
-    inner one stands for. step_learning_rate: Adam's, of the logarithm of the step size.
-    engine: how the gradient is computed; `tesla` is approximate and for plain descent only.
-    loss: squared, per-layer, cosine, or product, which is for LoRA.
-    initial: rows of the pool drawn at random or by k-means on the proxy's embeddings, or those
-    with random tokens for prompts. Responses and labels are always those of real rows.
-    keep_template: what all prompts of the pool begin and end with stays as it is.
-    tokens: most tokens of all rows together, responses included; 0 for no limit.
-    outer_steps, learning_rate: Adam's, of the vectors, in typical coordinates of the vocabulary.
-    regulariser, strength, schedule: what keeps vectors near words (`neighbour`) or as long as
-    words (`norm`), relative to the mean squared length of a word's vector, and how it rises.
-    refresh: outer steps between two looks for the nearest words.
-    metric: of nearest words, in the regulariser and at the end.
-    project_every: outer steps between two replacements of all vectors by their nearest words while
-    learning; 0 for none but the last.
-    verify: compare the engine's first gradient with the unrolled one.
+    first_start: first state of an expert that a segment may start at. At state 0 the B of adapters
+    is zero, so A has no gradient, and Adam has no moments.
+    max_start: segments start before this state (MTT's maximum start epoch).
+    span: states from the start of a segment to its target.
+    inner_steps: steps of an inner loop, which makes the student trajectory.
+    inner_batch: synthetic rows in an inner step; 0 takes all.
+    inner_optimizer: the expert's own, resumed with its memory (`expert`), or plain gradient
+    descent.
+    step_size: initial step size of the inner loop, which is learned; 0 for the experts' learning
+    rate times the number of expert updates that an inner step stands for.
+    step_learning_rate: of Adam for the logarithm of the step size.
+    engine: of the gradient through the inner loop: exact by adjoints, exact by the unrolled graph
+    (MTT), or approximate for plain gradient descent (TESLA).
+    loss: matching loss between the ends of student trajectory and segment: normalised squared
+    distance of all parameters, its mean over tensors, cosine distance of the displacements, or
+    squared distance of the products B A of adapters.
+    initial: initialisation of the synthetic data: random real rows, those nearest to k-means
+    centroids of the proxy's embeddings, or random tokens in the prompts of random real rows.
+    Responses and labels are always those of real rows.
+    keep_template: do not learn what all prompts begin and end with.
+    tokens: limit on the tokens of all rows together, responses included; 0 for none.
+    outer_steps: steps of the outer loop.
+    learning_rate: of Adam for the learned embeddings, in units of a typical coordinate of a token
+    embedding.
+    regulariser: penalty on the distance of learned embeddings to their nearest token embeddings
+    (`neighbour`), or on lengths other than a token embedding's (`norm`).
+    strength: largest weight of the penalty, whose unit is the mean squared length of a token
+    embedding.
+    schedule: of that weight over the outer steps; `linear` and `cosine` rise from 0.
+    refresh: outer steps between two searches for the nearest tokens.
+    metric: of nearest tokens, in the regulariser and in the projection.
+    project_every: outer steps between two projections of the learned embeddings to their nearest
+    token embeddings; 0 projects once, at the end.
+    verify: report the relative error of the engine's first gradient against the unrolled one.
     """
 
     first_start: int = 1

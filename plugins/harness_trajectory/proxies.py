@@ -1,4 +1,4 @@
-"""The model that is trained and looked through, with what is matched in it."""
+"""The student model of experts and inner loops, with the parameters that are matched."""
 
 from __future__ import annotations
 

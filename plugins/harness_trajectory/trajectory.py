@@ -14,7 +14,7 @@ from harness_trajectory.options import TrajectoryOptions
 
 @dataclass(frozen=True)
 class Trajectory(TrajectoryOptions):
-    """Texts on which a few training steps move a model as the full data does.
+    """Synthetic texts, trained on which a student goes where experts went on the full data.
 
     A reconstruction: of Yao et al. 2025 (arXiv 2504.09818) we had the abstract, which says that
     prompts are learned as embeddings by matching training trajectories, kept robust by a

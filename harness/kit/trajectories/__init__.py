@@ -1,1 +1,1 @@
-"""Learns inputs on which a few training steps end where many steps on real data end."""
+"""Synthetic data learned through inner loops of training, and expert trajectories to match."""

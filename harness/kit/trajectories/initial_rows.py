@@ -1,4 +1,4 @@
-"""Where learning begins: which rows of the pool, and with which tokens."""
+"""Initialisation of synthetic data: which rows of the pool, and with which tokens."""
 
 from __future__ import annotations
 

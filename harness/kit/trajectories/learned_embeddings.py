@@ -1,4 +1,4 @@
-"""Learned vectors in the places of tokens: ids beyond the vocabulary name them.
+"""Learned embeddings in place of tokens: ids beyond the vocabulary name them.
 
 So a model trains on embeddings that are no token's by every loop that trains on ids.
 """

@@ -1,4 +1,4 @@
-"""The model that is trained and looked through: a language model or a classifier, alike."""
+"""Student models of experts and inner loops: a language model or a classifier, alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where learned prompts begin: rows of a pool, and which of their positions are to be learned.
+"""Pseudo prompts: rows of a pool, and which of their positions are to be learned.
 
 The pool's rows are chosen at random, as the prompts nearest to k-means centres, or by their
 numbers (such as LESS's choice). A row keeps its response, its start token, its template and its

@@ -1,4 +1,4 @@
-"""From learned vectors to words: which may stand there, what they become, what changed."""
+"""From learned embeddings to tokens: the vocabulary, the projected rows, and what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What experts are asked to be, and what a folder of them depends on."""
+"""The settings of experts, and what a folder of them depends on."""
 
 from __future__ import annotations
 

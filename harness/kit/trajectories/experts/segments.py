@@ -1,4 +1,4 @@
-"""Parts of trajectories that a student should follow: a start, and the state that it should reach.
+"""Segments of expert trajectories: a start, and the target that a student should reach.
 
 Following Cazenavette et al. 2022 (arXiv 2203.11932, section 3.2): an expert and a start are drawn
 uniformly, the target lies a fixed number of states later.

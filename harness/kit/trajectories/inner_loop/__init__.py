@@ -1,1 +1,1 @@
-"""A few training steps as a function of what is trained on, and its gradient."""
+"""The inner loop as a function of the synthetic data that it trains on, and its gradient."""

@@ -1,4 +1,4 @@
-"""How far the inner loop ended from where an expert went: four losses, and their parts."""
+"""Matching losses: how far a student trajectory ends from the target of an expert's segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps learned embeddings near words, and how strongly at which outer step."""
+"""Penalties that keep learned embeddings near token embeddings, and their weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few training steps on learned inputs: forwards, and backwards through one step."""
+"""The inner loop: training steps on synthetic data, forwards, and backwards through one step."""
 
 from __future__ import annotations
 
