@@ -31,7 +31,7 @@ from dilm_step import WORDS, add_sizes, difference, make_bench, random_rows, rev
 from peak_memory import peak_memory, start_memory
 from torch import Tensor
 
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness.types import Recipe
 from harness_dilm.matching.learner import RowTable
 from harness_dilm.matching.learner_states import LearnerStates
@@ -83,8 +83,8 @@ class Loop:
         """What brings the learner to a round, and what matches there."""
         bench, learner = self.bench, self.bench.learner
         if engine == KEPT:
-            checkpoint = Checkpoint(self.folder / "states.safetensors", {})
-            states = LearnerStates(learner, self.table, self.labels, checkpoint)
+            resume_point = ResumePoint(self.folder / "states.safetensors", {})
+            states = LearnerStates(learner, self.table, self.labels, resume_point)
             targets = {}
             for round_ in range(1, self.steps + 1):
                 states.visit(0, round_)

@@ -64,7 +64,7 @@ class PackagedTable:
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedSplits:
     """Splits as they were found, by their names there, and where that was."""
 
     splits: Mapping[str, Dataset]
@@ -113,7 +113,7 @@ class DataLocator:
         *,
         package: PackagedTable | None = None,
         hub: HubDataset | None = None,
-    ) -> Found:
+    ) -> LocatedSplits:
         """The named splits from the first place that has the task.
 
         Raises:
@@ -135,7 +135,7 @@ class DataLocator:
                 hint=_three_ways(task, splits, package, error),
             ) from error
 
-    def from_folder(self, task: str, splits: Sequence[str]) -> Found | None:
+    def from_folder(self, task: str, splits: Sequence[str]) -> LocatedSplits | None:
         """The splits in the data folder; None where it has no folder for the task.
 
         Raises:
@@ -147,9 +147,9 @@ class DataLocator:
         paths = {split: _split_file(self.data_dir / name, split) for split in splits}
         rows = {split: read_rows(path) for split, path in paths.items()}
         detail = " + ".join(f"{name}/{path.name}" for path in paths.values())
-        return Found(rows, DataSource("folder", detail))
+        return LocatedSplits(rows, DataSource("folder", detail))
 
-    def from_package(self, package: PackagedTable) -> Found | None:
+    def from_package(self, package: PackagedTable) -> LocatedSplits | None:
         """The splits that an installed package carries; None where it is not installed.
 
         Raises:
@@ -166,9 +166,9 @@ class DataLocator:
             )
         version = importlib.metadata.version(package.distribution)
         source = DataSource("package", f"{package.distribution}=={version}")
-        return Found(package.read(path), source)
+        return LocatedSplits(package.read(path), source)
 
-    def from_hub(self, dataset: HubDataset, splits: Sequence[str]) -> Found:
+    def from_hub(self, dataset: HubDataset, splits: Sequence[str]) -> LocatedSplits:
         """The splits on the hub at one commit; offline, what the local cache has of it.
 
         Raises:
@@ -198,11 +198,11 @@ class DataLocator:
                 hint=f"Its splits: {', '.join(map(str, loaded))}.",
             )
         detail = str(replace(dataset, revision=commit))
-        return Found({split: loaded[split] for split in splits}, DataSource("hub", detail))
+        return LocatedSplits({split: loaded[split] for split in splits}, DataSource("hub", detail))
 
     def task_splits(
         self, dataset: HubDataset, *, train: str, validation: str = "", test: str = ""
-    ) -> Found:
+    ) -> LocatedSplits:
         """`from_hub` under a task's names of its splits; where one is called "", it is left out.
 
         Raises:
@@ -215,7 +215,7 @@ class DataLocator:
         wanted = {split: name for split, name in named.items() if name}
         found = self.from_hub(dataset, tuple(wanted.values()))
         splits = {split: found.splits[name] for split, name in wanted.items()}
-        return Found(splits, found.source)
+        return LocatedSplits(splits, found.source)
 
 
 def _split_file(folder: Path, split: str) -> Path:

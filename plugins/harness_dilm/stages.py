@@ -13,8 +13,8 @@ from harness.budget import Budget
 from harness.context import StageContext
 from harness.errors import HarnessError
 from harness.kit.embedding import proxy_inputs, proxy_student
-from harness.kit.files.checkpoint import Checkpoint, computed_in_steps
 from harness.kit.files.named_arrays import prefixed, without_prefix
+from harness.kit.files.resume_point import ResumePoint, computed_in_steps
 from harness.kit.language.student import proxy_lm_inputs
 from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows
@@ -80,8 +80,8 @@ def model_language(
     generator = build_generator(options, task, context)
     sequences = generator.format.encode(task.train, generator.max_length)
 
-    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
-        losses = train_language_model(generator, sequences, options, context, checkpoint)
+    def compute(resume_point: ResumePoint) -> Mapping[str, np.ndarray]:
+        losses = train_language_model(generator, sequences, options, context, resume_point)
         return {"losses": losses, **prefixed("model", generator.parameters())}
 
     inputs = stage_one_inputs(options, generator, sequences, context)
@@ -112,7 +112,7 @@ def match_gradients(
     generator = language_model.generator
     context = _training_context(options, context)
 
-    def compute(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
+    def compute(resume_point: ResumePoint) -> Mapping[str, np.ndarray]:
         matching = GradientMatching(
             generator,
             proxy_classifier(options, task, context, options.learner_max_length),
@@ -122,7 +122,7 @@ def match_gradients(
             options,
             context,
         )
-        trace = matching.run(checkpoint)
+        trace = matching.run(resume_point)
         return {**prefixed("trace", trace.arrays()), **prefixed("model", generator.parameters())}
 
     inputs = {

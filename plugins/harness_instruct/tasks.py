@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.data.sources import DataLocator, Found, HubDataset
+from harness.data.sources import DataLocator, HubDataset, LocatedSplits
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
 from harness.types import (
@@ -99,13 +99,13 @@ class ChoiceTask:
             scoring_columns=self.scoring,
         )
 
-    def _find(self, locator: DataLocator) -> Found:
+    def _find(self, locator: DataLocator) -> LocatedSplits:
         """The splits in use; the own train split only where something is made of it."""
         own = (self.own,) if self.pool == OWN or not self.target else ()
         target = (self.target,) if self.target else ()
         return locator.find(self.name, (*own, *target, "test"), hub=self.hub)
 
-    def _rows(self, found: Found, split: str) -> list[Instruction]:
+    def _rows(self, found: LocatedSplits, split: str) -> list[Instruction]:
         template = Template(self.template)
         questions = read_questions(found.splits[split], f"the {split} split of '{self.name}'")
         return [question.instruction(template, letters=self.letters) for question in questions]

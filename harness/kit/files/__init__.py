@@ -1,1 +1,1 @@
-"""Work kept in files: checkpoints, manifests, arrays."""
+"""Files of a run that may be killed: resume points, manifests, arrays."""

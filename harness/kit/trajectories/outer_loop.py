@@ -16,11 +16,11 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness.kit.trajectories.inner_loop.optimizers import Adam
 
 SAVE_SECONDS = 20.0
-"""Between two checkpoints: what a kill may cost."""
+"""Between two resume points: what a kill may cost."""
 
 _ADAM = Adam(0.9, 0.999, 1e-12)
 
@@ -128,11 +128,11 @@ class OuterLoop:
 
         def learn() -> Mapping[str, np.ndarray]:
             path = self.context.workdir / "learning.safetensors"
-            return self.run(Checkpoint(path, inputs, SAVE_SECONDS)).arrays()
+            return self.run(ResumePoint(path, inputs, SAVE_SECONDS)).arrays()
 
         return self.start.restored(self.context.cache.arrays(name, inputs, learn))
 
-    def run(self, checkpoint: Checkpoint) -> OuterState:
+    def run(self, resume_point: ResumePoint) -> OuterState:
         """All steps, or those that an earlier attempt left undone.
 
         A diverging inner loop ends it at what was learned when the last one did not.
@@ -140,7 +140,7 @@ class OuterLoop:
         Raises:
             DivergenceError: the very first inner loop diverged.
         """
-        kept = checkpoint.read()
+        kept = resume_point.read()
         state = self.start.restored(kept) if kept else self.start
         left = range(state.steps, self.steps) if state.diverged < 0 else range(0)
         for number in self.context.track(left, "outer loop", total=len(left)):
@@ -154,7 +154,7 @@ class OuterLoop:
                     ) from error
                 state = replace(state, learned=state.last_finite, diverged=number)
                 break
-            if checkpoint.due():
-                checkpoint.write(state.arrays())
-        checkpoint.write(state.arrays())
+            if resume_point.due():
+                resume_point.write(state.arrays())
+        resume_point.write(state.arrays())
         return state

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.context import StageContext
-from harness.kit.files.checkpoint import Checkpoint
 from harness.kit.files.named_arrays import prefixed, without_prefix
+from harness.kit.files.resume_point import ResumePoint
 from harness.kit.training.batching import EncodedRows, group_overhead, length_groups, sample_batches
 from harness.randomness import seeded
 from harness.types import Recipe
@@ -103,11 +103,11 @@ def train_language_model(
     rows: EncodedRows,
     options: LanguageModelOptions,
     context: StageContext,
-    checkpoint: Checkpoint | None = None,
+    resume_point: ResumePoint | None = None,
 ) -> np.ndarray:
     """Trains in place on real rows behind their class tokens; the last weights stay.
 
-    An earlier attempt's checkpoint is gone on with: every draw depends on the number of its step
+    Goes on from an earlier attempt's resume point: every draw depends on the number of its step
     alone, so the result is the same.
 
     Returns:
@@ -123,7 +123,7 @@ def train_language_model(
     )
     optimiser = Optimiser(generator.model, recipe, "the language model")
     losses = np.empty(recipe.steps, dtype=np.float32)
-    start = _resume(generator, optimiser, losses, checkpoint.read() if checkpoint else {})
+    start = _resume(generator, optimiser, losses, resume_point.read() if resume_point else {})
     batches = sample_batches(
         len(rows), recipe.batch_size, recipe.steps, context.numpy_generator("lm-batches")
     )
@@ -135,8 +135,8 @@ def train_language_model(
             torch.manual_seed(context.seed_for("lm-dropout", step))
             losses[step] = backward_language_loss(generator, rows.take(batch), options.normalise)
             optimiser.step()
-            if checkpoint is not None and checkpoint.due():
-                checkpoint.write(
+            if resume_point is not None and resume_point.due():
+                resume_point.write(
                     {
                         "losses": losses[: step + 1],
                         **prefixed("model", generator.parameters()),

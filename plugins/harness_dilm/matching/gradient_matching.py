@@ -11,8 +11,8 @@ from torch import Tensor
 
 from harness.context import StageContext
 from harness.kit.embedding import embed_rows
-from harness.kit.files.checkpoint import Checkpoint
 from harness.kit.files.named_arrays import prefixed, without_prefix
+from harness.kit.files.resume_point import ResumePoint
 from harness.kit.text.classifier import TextClassifier
 from harness.kit.training.batching import EncodedRows, sample_batches
 from harness.randomness import seeded
@@ -91,16 +91,16 @@ class GradientMatching:
             clip_norm=options.clip_norm,
         )
 
-    def run(self, checkpoint: Checkpoint | None = None) -> Trace:
+    def run(self, resume_point: ResumePoint | None = None) -> Trace:
         """Trains the generator in place; its last weights stay.
 
-        An earlier attempt's checkpoint is gone on with: every draw depends on the number of its
+        Goes on from an earlier attempt's resume point: every draw depends on the number of its
         update alone, so the result is the same.
         """
         options = self.options
         optimiser = Optimiser(self.generator.model, self._recipe, "the generator")
-        states = self._learner_states(checkpoint)
-        trace, pool = self._resume(optimiser, states, checkpoint.read() if checkpoint else {})
+        states = self._learner_states(resume_point)
+        trace, pool = self._resume(optimiser, states, resume_point.read() if resume_point else {})
         start = len(trace.similarity)
         replays = sample_batches(
             len(self._labels),
@@ -121,8 +121,8 @@ class GradientMatching:
                 trace.similarity.append(float(np.mean(similarities)))
                 trace.degenerate.append(sum(match.alignment.degenerate for match in matches))
                 trace.age.append(step - pool.born)
-                if checkpoint is not None and checkpoint.due():
-                    checkpoint.write(self._arrays(optimiser, trace, pool))
+                if resume_point is not None and resume_point.due():
+                    resume_point.write(self._arrays(optimiser, trace, pool))
             self._retire(pool, options.updates, trace)
         return trace
 
@@ -185,10 +185,10 @@ class GradientMatching:
             **prefixed("known", self._real.arrays()),
         }
 
-    def _learner_states(self, checkpoint: Checkpoint | None) -> LearnerStates:
+    def _learner_states(self, resume_point: ResumePoint | None) -> LearnerStates:
         """Kept where loops share trajectories; a head on a frozen encoder is as quickly trained."""
         kept = self.options.learner_trajectories and not self.learner.frozen
-        return LearnerStates(self.learner, self._real, self._labels, checkpoint if kept else None)
+        return LearnerStates(self.learner, self._real, self._labels, resume_point if kept else None)
 
     def _resume(
         self, optimiser: Optimiser, states: LearnerStates, arrays: Mapping[str, np.ndarray]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness_dilm.matching.learner import Learner, RowTable
 
 
@@ -13,17 +13,21 @@ class LearnerStates:
 
     Args:
         table, labels: the real rows that it trains on.
-        checkpoint: beside which each state is kept in a file as large as the learner, so that it
+        resume_point: beside which each state is kept in a file as large as the learner, so that it
             is trained once; None trains it at every visit. One state is in memory at a time.
     """
 
     def __init__(
-        self, learner: Learner, table: RowTable, labels: np.ndarray, checkpoint: Checkpoint | None
+        self,
+        learner: Learner,
+        table: RowTable,
+        labels: np.ndarray,
+        resume_point: ResumePoint | None,
     ) -> None:
         self._learner = learner
         self._table = table
         self._labels = labels
-        self._checkpoint = checkpoint
+        self._resume_point = resume_point
         self._trained_to: tuple[int, int] | None = None
 
     def visit(self, trajectory: int, inner: int) -> None:
@@ -48,8 +52,8 @@ class LearnerStates:
             self._learner.train(self._table, self._labels, trajectory, round_)
         self._trained_to = (trajectory, inner)
 
-    def _file(self, trajectory: int, inner: int) -> Checkpoint | None:
+    def _file(self, trajectory: int, inner: int) -> ResumePoint | None:
         """None where there is nothing to keep: a reset is as quick as a file."""
-        if self._checkpoint is None or inner == 0:
+        if self._resume_point is None or inner == 0:
             return None
-        return self._checkpoint.beside(f"learner-{trajectory}-{inner}")
+        return self._resume_point.beside(f"learner-{trajectory}-{inner}")

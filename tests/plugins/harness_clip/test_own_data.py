@@ -13,7 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from harness.data.images import image_bytes
-from harness.data.sources import DataLocator, Found
+from harness.data.sources import DataLocator, LocatedSplits
 from harness.errors import HarnessError, UsageError
 from harness.kit.clip.image_rows import ImageInput, image_arrays
 from harness.testing.text import check_task_plugin
@@ -196,8 +196,8 @@ class TestHub:
                                "many": [Value("string")]}),
         )  # fmt: skip
 
-        def from_hub(self: DataLocator, hub: Any, splits: tuple[str, ...]) -> Found:
-            return Found(dict.fromkeys(splits, rows), DataSource("hub", f"{hub}"))
+        def from_hub(self: DataLocator, hub: Any, splits: tuple[str, ...]) -> LocatedSplits:
+            return LocatedSplits(dict.fromkeys(splits, rows), DataSource("hub", f"{hub}"))
 
         monkeypatch.setattr(DataLocator, "from_hub", from_hub)
         return rows

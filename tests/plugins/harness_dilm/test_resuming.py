@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from harness import Budget
 from harness.api import BenchResult, bench
 from harness.context import SilentProgress, StageContext
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness.records.results import Results
 from harness.types import DistilledData
 from harness_dilm.distiller import DiLM
@@ -76,21 +76,21 @@ class Dying(SilentProgress):
 
 @contextmanager
 def written_every(steps: int) -> Iterator[None]:
-    """Every so many steps a checkpoint is due, whatever the clock says."""
+    """Every so many steps a resume point is due, whatever the clock says."""
     asked = 0
 
-    def due(_: Checkpoint) -> bool:
+    def due(_: ResumePoint) -> bool:
         nonlocal asked
         asked += 1
         return asked % steps == 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoint, "due", due)
+        patch.setattr(ResumePoint, "due", due)
         yield
 
 
-def checkpoint(folder: Path) -> Checkpoint:
-    return Checkpoint(folder / "phase.safetensors", {})
+def resume_point(folder: Path) -> ResumePoint:
+    return ResumePoint(folder / "phase.safetensors", {})
 
 
 def train(folder: Path, progress: SilentProgress) -> Arrays:
@@ -99,7 +99,7 @@ def train(folder: Path, progress: SilentProgress) -> Arrays:
     generator = make_generator(task, context, **LANGUAGE)
     rows = generator.format.encode(task.train, generator.max_length)
     options = LanguageModelOptions(**LANGUAGE)
-    losses = train_language_model(generator, rows, options, context, checkpoint(folder))
+    losses = train_language_model(generator, rows, options, context, resume_point(folder))
     return {"losses": losses, **generator.parameters()}
 
 
@@ -110,7 +110,7 @@ def match(folder: Path, progress: SilentProgress, **changes: Any) -> Arrays:
     rows = generator.format.encode(task.train, generator.max_length)
     options = MatchingOptions(**{**SMALL, **changes})
     matching = GradientMatching(generator, make_classifier(), task, rows, 12, options, context)
-    trace = matching.run(checkpoint(folder))
+    trace = matching.run(resume_point(folder))
     return {**trace.arrays(), **generator.parameters()}
 
 
@@ -220,7 +220,7 @@ def distill(folder: Path, progress: SilentProgress | None = None, **changes: Any
 
 
 @pytest.mark.parametrize("loop", [TRAINING, MATCHING])
-def test_a_checkpoint_of_other_options_is_not_used(tmp_path: Path, loop: str) -> None:
+def test_a_resume_point_of_other_options_is_not_used(tmp_path: Path, loop: str) -> None:
     other = {"lm_learning_rate": 2e-2} if loop == TRAINING else {"match_learning_rate": 2e-2}
     expected = distill(tmp_path / "whole")
     with written_every(1):
@@ -233,7 +233,7 @@ def test_a_checkpoint_of_other_options_is_not_used(tmp_path: Path, loop: str) ->
     assert found.report == expected.report
 
 
-def test_a_damaged_checkpoint_begins_the_stage_anew(tmp_path: Path) -> None:
+def test_a_damaged_resume_point_begins_the_stage_anew(tmp_path: Path) -> None:
     expected = distill(tmp_path / "whole")
     with written_every(1), pytest.raises(KeyboardInterrupt):
         distill(tmp_path / "work", Dying(MATCHING, 4))
@@ -274,20 +274,20 @@ DILM_PLUGIN = str(Path(__file__).with_name("dilm_plugin.py"))
 
 
 def killed_at_write(number: int, work: Callable[[], Any]) -> bool:
-    """Runs `work` in a child whose n-th checkpoint is its last act; whether it came so far."""
+    """Runs `work` in a child whose n-th resume point is its last act; whether it came so far."""
     child = os.fork()
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    write, writes = Checkpoint.write, 0
+    write, writes = ResumePoint.write, 0
 
-    def dying(self: Checkpoint, arrays: Mapping[str, np.ndarray]) -> None:
+    def dying(self: ResumePoint, arrays: Mapping[str, np.ndarray]) -> None:
         nonlocal writes
         write(self, arrays)
         writes += 1
         if writes == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Checkpoint.write = dying  # type: ignore[method-assign]
+    ResumePoint.write = dying  # type: ignore[method-assign]
     try:
         with written_every(1):
             work()

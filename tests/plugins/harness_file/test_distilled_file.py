@@ -16,7 +16,7 @@ from datasets import Dataset
 from harness.api import bench, distill
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.data.sources import DataLocator, Found
+from harness.data.sources import DataLocator, LocatedSplits
 from harness.errors import MissingDependencyError, UsageError
 from harness.plugins import PluginHost
 from harness.registry.components import resolve
@@ -154,9 +154,11 @@ class TestHub:
     ) -> None:
         asked = []
 
-        def from_hub(self: DataLocator, dataset: Any, splits: Any) -> Found:
+        def from_hub(self: DataLocator, dataset: Any, splits: Any) -> LocatedSplits:
             asked.append((str(dataset), tuple(splits)))
-            return Found({"test": Dataset.from_list(rows())}, DataSource("hub", "a/b@c0ffee"))
+            return LocatedSplits(
+                {"test": Dataset.from_list(rows())}, DataSource("hub", "a/b@c0ffee")
+            )
 
         monkeypatch.setattr(DataLocator, "from_hub", from_hub)
         file = DistilledFile("hf:a/b", split="test", revision="main")

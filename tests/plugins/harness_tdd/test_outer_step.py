@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import DivergenceError
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness.kit.trajectories.inner_loop.engines import OuterGradient, adjoint
 from harness.kit.trajectories.inner_loop.inner_losses import LABELS
 from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
@@ -50,7 +50,7 @@ def learn(matching: PerformanceMatching) -> OuterState:
     options, context = matching.options, matching.context
     loop = OuterLoop("tdd", matching.start(), matching.step, options.outer_steps, context)
     with TemporaryDirectory() as folder:
-        return loop.run(Checkpoint(Path(folder) / "learning.safetensors", {}))
+        return loop.run(ResumePoint(Path(folder) / "learning.safetensors", {}))
 
 
 def soft_labels(state: OuterState) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from harness.data.sources import DataLocator, Found, HubDataset
+from harness.data.sources import DataLocator, HubDataset, LocatedSplits
 from harness.errors import HarnessError, MissingDependencyError, UsageError
 from harness.fingerprint import task_fingerprint
 from harness.registry.components import Component, resolve
@@ -213,7 +213,7 @@ def test_options_that_make_no_sense_are_refused_before_any_work(
 class HubInMemory(DataLocator):
     """A hub with one data set whose label column names its classes."""
 
-    def from_hub(self, dataset: HubDataset, splits: Any) -> Found:
+    def from_hub(self, dataset: HubDataset, splits: Any) -> LocatedSplits:
         features = Features(
             {"sentence": Value("string"), "label": ClassLabel(names=["negative", "positive"])}
         )
@@ -227,7 +227,7 @@ class HubInMemory(DataLocator):
             "validation": table("dev", [1, 0, 1]),
             "test": table("test", [-1, -1]),
         }
-        return Found({s: every[s] for s in splits}, DataSource("hub", f"{dataset}"))
+        return LocatedSplits({s: every[s] for s in splits}, DataSource("hub", f"{dataset}"))
 
 
 def test_a_hub_data_set_brings_its_class_names() -> None:

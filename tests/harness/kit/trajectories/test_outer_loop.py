@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.context import StageContext
 from harness.errors import DivergenceError
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness.kit.trajectories.outer_loop import OuterLoop, OuterState
 
 STEPS = 6
@@ -54,9 +54,9 @@ class Toy:
 
 
 def run(folder: Path, toy: Toy, seconds: float = -1.0) -> OuterState:
-    """A checkpoint is due after every step, unless `seconds` says otherwise."""
+    """A resume point is due after every step, unless `seconds` says otherwise."""
     loop = OuterLoop("toy", start(), toy.step, STEPS, StageContext(0, folder))
-    return loop.run(Checkpoint(folder / "learning.safetensors", {"seed": 0}, seconds))
+    return loop.run(ResumePoint(folder / "learning.safetensors", {"seed": 0}, seconds))
 
 
 def require_equal(found: OuterState, expected: OuterState) -> None:

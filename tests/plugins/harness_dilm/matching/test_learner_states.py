@@ -14,7 +14,7 @@ from dilm_world import MATCHING, make_classifier, make_context, make_generator, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.kit.files.checkpoint import Checkpoint
+from harness.kit.files.resume_point import ResumePoint
 from harness_dilm.matching.gradient_matching import GradientMatching
 from harness_dilm.matching.learner import Learner, RowTable
 from harness_dilm.matching.learner_states import LearnerStates
@@ -24,15 +24,15 @@ FOUR_LOOPS: dict[str, Any] = {**MATCHING, "match_steps": 4, "dms_interval": 12}
 Arrays = dict[str, np.ndarray]
 
 
-def checkpoint(folder: Path) -> Checkpoint:
-    return Checkpoint(folder / "phase.safetensors", {})
+def resume_point(folder: Path) -> ResumePoint:
+    return ResumePoint(folder / "phase.safetensors", {})
 
 
 def make_states(folder: Path, kept: bool) -> tuple[LearnerStates, Learner]:
     classifier, rows = make_classifier(), make_rows(24, 1)
     learner = Learner(classifier, MatchingOptions(**MATCHING), make_context(folder))
     table, labels = RowTable(classifier.encode(rows)), np.asarray(rows["label"])
-    return LearnerStates(learner, table, labels, checkpoint(folder) if kept else None), learner
+    return LearnerStates(learner, table, labels, resume_point(folder) if kept else None), learner
 
 
 def state(learner: Learner) -> dict[str, torch.Tensor]:
@@ -60,7 +60,7 @@ def match(folder: Path, **options: Any) -> Arrays:
     generator = make_generator(task, context)
     rows = generator.format.encode(task.train, generator.max_length)
     matching = GradientMatching(generator, make_classifier(), task, rows, 12, chosen, context)
-    trace = matching.run(checkpoint(folder))
+    trace = matching.run(resume_point(folder))
     return {**trace.arrays(), **generator.parameters()}
 
 

@@ -19,7 +19,7 @@ INTERVAL = 120.0
 _OWNER, _CHECKSUM = "owner", "checksum"
 
 
-class Checkpoint:
+class ResumePoint:
     """One file of a stage's folder; every write replaces the one before it, whole or not at all.
 
     A file that was written for other inputs, or that is damaged, is never read: the phase then
@@ -37,9 +37,9 @@ class Checkpoint:
         self._seconds = seconds
         self._written = time.monotonic()
 
-    def beside(self, name: str) -> Checkpoint:
+    def beside(self, name: str) -> ResumePoint:
         """One more file of the same phase, such as something that it needs again and again."""
-        return Checkpoint(self._path.with_suffix(f".{name}.safetensors"), self._inputs)
+        return ResumePoint(self._path.with_suffix(f".{name}.safetensors"), self._inputs)
 
     def read(self) -> dict[str, np.ndarray]:
         """What was written last; nothing when there is nothing that can be used."""
@@ -83,16 +83,16 @@ class Checkpoint:
 def computed_in_steps(
     path: Path,
     inputs: Mapping[str, Any],
-    compute: Callable[[Checkpoint], Mapping[str, np.ndarray]],
+    compute: Callable[[ResumePoint], Mapping[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """`computed_once`, with a checkpoint beside the file until the result is there.
+    """`computed_once`, with a resume point beside the file until the result is there.
 
     Args:
-        inputs: see `Checkpoint`; compute: reads the checkpoint, goes on there and writes to it.
+        inputs: see `ResumePoint`; compute: reads the resume point, goes on there and writes to it.
     """
-    checkpoint = Checkpoint(path.with_suffix(".checkpoint.safetensors"), inputs)
-    arrays = computed_once(path, lambda: compute(checkpoint))
-    checkpoint.drop()
+    point = ResumePoint(path.with_suffix(".checkpoint.safetensors"), inputs)
+    arrays = computed_once(path, lambda: compute(point))
+    point.drop()
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint is the last one written for the same inputs, whole, or none at all."""
+"""A resume point is the last one written for the same inputs, whole, or none at all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.kit.files import checkpoint
-from harness.kit.files.checkpoint import Checkpoint, computed_in_steps
+from harness.kit.files import resume_point
+from harness.kit.files.resume_point import ResumePoint, computed_in_steps
 
 INPUTS = {"seed": 3, "options": {"steps": 10}}
 ARRAYS = {
@@ -19,8 +19,8 @@ ARRAYS = {
 }
 
 
-def make(folder: Path, **inputs: object) -> Checkpoint:
-    return Checkpoint(folder / "work" / "phase.safetensors", {**INPUTS, **inputs})
+def make(folder: Path, **inputs: object) -> ResumePoint:
+    return ResumePoint(folder / "work" / "phase.safetensors", {**INPUTS, **inputs})
 
 
 def require_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -77,8 +77,8 @@ def test_it_is_due_once_enough_seconds_went_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
-    kept = Checkpoint(tmp_path / "phase.safetensors", INPUTS, seconds=60.0)
+    monkeypatch.setattr(resume_point.time, "monotonic", lambda: now)
+    kept = ResumePoint(tmp_path / "phase.safetensors", INPUTS, seconds=60.0)
     assert not kept.due()
     now += 60.0
     assert kept.due()
@@ -89,7 +89,7 @@ def test_it_is_due_once_enough_seconds_went_by(
 def test_a_computation_in_steps_goes_on_and_leaves_only_its_result(tmp_path: Path) -> None:
     path, began = tmp_path / "sums.safetensors", []
 
-    def count(kept: Checkpoint) -> dict[str, np.ndarray]:
+    def count(kept: ResumePoint) -> dict[str, np.ndarray]:
         done = int(kept.read().get("done", np.zeros(1))[0])
         began.append(done)
         for step in range(done, 5):
@@ -110,7 +110,7 @@ def test_a_computation_in_steps_goes_on_and_leaves_only_its_result(tmp_path: Pat
 def test_files_beside_it_live_as_long_as_the_phase(tmp_path: Path) -> None:
     path = tmp_path / "sums.safetensors"
 
-    def compute(kept: Checkpoint) -> dict[str, np.ndarray]:
+    def compute(kept: ResumePoint) -> dict[str, np.ndarray]:
         beside = {name: kept.beside(name) for name in ("state-1", "state-2")}
         if not beside["state-1"].read():
             for number, file in enumerate(beside.values()):
@@ -122,7 +122,7 @@ def test_files_beside_it_live_as_long_as_the_phase(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         computed_in_steps(path, INPUTS, compute)
-    assert Checkpoint(path, {"seed": 4}).beside("state-1").read() == {}
+    assert ResumePoint(path, {"seed": 4}).beside("state-1").read() == {}
     found = computed_in_steps(path, INPUTS, compute)
     require_equal(found, {"state-1": np.array([0]), "state-2": np.array([1])})
     assert list(tmp_path.iterdir()) == [path]
