@@ -16,6 +16,10 @@ from harness.registry.components import Kind
 from harness.registry.specs import ComponentSpec
 from harness.types import Recipe
 
+DEFAULT_SUITE = "quickstart"
+DEFAULT_OUTPUT = Path("runs")
+DEFAULT_FOLDER = DEFAULT_OUTPUT / DEFAULT_SUITE
+"""Where results are looked for when no folder is named."""
 CONFIGURABLE: tuple[Kind, ...] = ("task", "distiller", "student", "evaluator")
 Settings = Mapping[Kind, Mapping[str, Mapping[str, Any]]]
 """kind -> component name ('' for every one that has the option) -> option -> value."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import data_console, print_json, warn
+from harness.cli.options import AsJson
 
 
 def compare(
@@ -23,7 +24,7 @@ def compare(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Compare different protocols, and say so.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Compare A with B: what changed, is the difference real, and on which test items?
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.console import data_console, print_json, shown_progress
+from harness.cli.options import AsJson, DataDir, Plugin
 from harness.errors import UsageError, unknown_name
 from harness.plugins import PluginHost
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
-]
 _KINDS = ("task", "distiller", "student", "evaluator", "suite", "executor", "format")
 
 
@@ -80,7 +76,7 @@ def plugins(plugin: Plugin = None, json: AsJson = False) -> None:
 
 
 def doctor(
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", envvar="HARNESS_DATA")] = None,
+    data_dir: DataDir = None,
     json: AsJson = False,
 ) -> None:
     """Check this installation: packages, device, plugins, and which tasks have their data."""

@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.console import data_console, log_console, warn
-from harness.cli.narrowing import Choice, narrowed
+from harness.cli.options import Folders, Only, Plugin, narrowed, read_results
 
 if TYPE_CHECKING:
     from harness.leaderboard.board import Board
     from harness.plugins import PluginHost
 
 
-DEFAULT_FOLDER = Path("runs/quickstart")
-
-
 def leaderboard(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FOLDER]...", help="Results folders. [runs/quickstart]"),
-    ] = None,
+    folders: Folders = None,
     format: Annotated[
         str, typer.Option("--format", "-f", help="One of `harness ls format`.")
     ] = "terminal",
@@ -42,29 +36,24 @@ def leaderboard(
     baseline: Annotated[
         str, typer.Option("--baseline", help="The method that others are tested against.")
     ] = "random",
-    task: Choice = "",
-    student: Choice = "",
-    evaluator: Choice = "",
-    budget: Choice = "",
+    task: Only = "",
+    student: Only = "",
+    evaluator: Only = "",
+    budget: Only = "",
     open_page: Annotated[
         bool, typer.Option("--open", help="Write the HTML page and show it in the browser.")
     ] = False,
-    plugin: Annotated[
-        list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
-    ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Rank the records of one results folder, or of several together.
 
     With --check the board is made anew and compared with a committed file.
     """
-    from harness.api import load_results
     from harness.leaderboard.board import build_board
     from harness.plugins import PluginHost
 
     host = PluginHost.discover(plugin or [])
-    results = load_results(*(folders or [DEFAULT_FOLDER]))
-    for text in (*(problem.reason for problem in results.problems), *results.notes):
-        warn(text)
+    results = read_results(folders)
     kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
     board = build_board(kept, allow_mixed=allow_mixed, metric=metric, baseline=baseline)
     if open_page:

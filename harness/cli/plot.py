@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.console import log_console, warn
-from harness.cli.leaderboard import DEFAULT_FOLDER
-from harness.cli.narrowing import Choice, narrowed
+from harness.cli.console import log_console
+from harness.cli.options import Folders, Only, narrowed, read_results
 from harness.leaderboard.board import build_board
 
 
@@ -17,25 +16,19 @@ def plot(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="scores, budget, cost, parameters, heatmap, ranks")
     ],
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FOLDER]...", help="Results folders. [runs/quickstart]"),
-    ] = None,
+    folders: Folders = None,
     out: Annotated[Path | None, typer.Option("--out", help="FILE.svg, .png or .pdf")] = None,
-    task: Choice = "",
-    student: Choice = "",
-    evaluator: Choice = "",
-    budget: Choice = "",
+    task: Only = "",
+    student: Only = "",
+    evaluator: Only = "",
+    budget: Only = "",
     metric: Annotated[str, typer.Option(help="Instead of the task's main metric.")] = "",
 ) -> None:
     """Draw a chart: scores with intervals, against budget, cost or size, a heat map, ranks."""
-    from harness.api import load_results
     from harness.leaderboard.charts.plotting import draw
     from harness.leaderboard.charts.plotting import plot as make_plot
 
-    results = load_results(*(folders or [DEFAULT_FOLDER]))
-    for problem in results.problems:
-        warn(problem.reason)
+    results = read_results(folders)
     kept = narrowed(results, task=task, student=student, evaluator=evaluator, budget=budget)
     path = out or Path(f"{kind}.svg")
     draw(make_plot(build_board(kept, metric=metric), kind), path)

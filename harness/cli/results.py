@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.console import data_console, print_json, warn
+from harness.cli.options import AsJson, Plugin, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,6 @@ results = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Results folders.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
-]
 
 
 @results.command()
@@ -125,12 +122,9 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="New folder for the data set.")],
 ) -> None:
     """Write the records as a Hugging Face data set: Parquet, and a card with the board."""
-    from harness.api import load_results
     from harness.publishing.records import export_results
 
-    loaded = load_results(*folders)
-    for text in (*(problem.reason for problem in loaded.problems), *loaded.notes):
-        warn(text)
+    loaded = read_results(folders)
     export_results(loaded, out)
     typer.echo(f"{len(loaded)} records in {out}")
 

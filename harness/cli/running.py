@@ -16,6 +16,7 @@ from harness.cli.console import (
     split_list,
     warn,
 )
+from harness.cli.options import AsJson, DataDir, Plugin
 from harness.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -57,14 +58,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as recipe.steps=50."),
 ]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", envvar="HARNESS_DATA", help="Folder with one folder a task."),
-]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Results folder. [runs/SUITE]")]
-Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="A module, or a one-file plugin's path.")
-]
 ExecutorName = Annotated[str, typer.Option("--executor", help="in-process, processes, ...")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Workers of the executor.")]
 Rerun = Annotated[RerunChoice, typer.Option("--rerun", help="Which cells to compute.")]
@@ -73,7 +67,6 @@ FailFast = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps, ...")]
 Threads = Annotated[int, typer.Option("--threads", help="Threads of a worker; 0: torch's choice.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def bench(

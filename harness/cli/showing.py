@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.console import data_console, print_json
-from harness.cli.inspecting import AsJson, Plugin
+from harness.cli.options import AsJson, Plugin
 from harness.errors import UsageError, unknown_name
 from harness.plugins import PluginHost
 

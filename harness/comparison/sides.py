@@ -17,8 +17,8 @@ from harness.comparison.row_pairs import (
 )
 from harness.errors import UsageError, did_you_mean
 from harness.records.results import Problem, Results, load_records
+from harness.suite import DEFAULT_FOLDER
 
-DEFAULT_FOLDER = Path("runs/quickstart")
 _HASH = re.compile(r"[0-9a-f]{4,40}")
 
 

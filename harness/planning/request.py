@@ -11,10 +11,7 @@ from harness.plugins import PluginHost
 from harness.protocols import ForModalities
 from harness.registry.components import Kind
 from harness.registry.specs import ComponentSpec
-from harness.suite import Suite, load_suite, with_settings
-
-DEFAULT_SUITE = "quickstart"
-DEFAULT_OUTPUT = Path("runs")
+from harness.suite import DEFAULT_OUTPUT, DEFAULT_SUITE, Suite, load_suite, with_settings
 
 
 @dataclass(frozen=True)
