@@ -12,7 +12,7 @@ from harness.data.sources import DataLocator, HubDataset
 from harness.errors import HarnessError
 from harness.types import IMAGE_TEXT_COLUMNS, LABEL_COLUMN, DataSource, TaskData
 from harness_clip.picture_rows import PictureColumns, bitmap, picture_table
-from harness_clip.picture_splits import make_splits
+from harness_clip.picture_splits import split_pictures
 from harness_clip.templates import filled, settled, with_article
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class Digits:
             settled(DIGIT_TEMPLATES, DIGITS[label], image)
             for image, label in zip(images, found.target, strict=True)
         ]
-        made = make_splits(
-            picture_table(images, captions, found.target), None, None, test_share=0.2
-        )
+        table = picture_table(images, captions, found.target)
+        splits, notes = split_pictures({"train": table}, test_share=0.2)
         version = importlib.metadata.version("scikit-learn")
         return TaskData(
             name="digits",
@@ -57,9 +56,9 @@ class Digits:
             metric="top1",
             input_columns=IMAGE_TEXT_COLUMNS,
             label_names=DIGITS,
-            splits=made.splits,
+            splits=splits,
             source=DataSource("package", f"scikit-learn=={version}"),
-            notes=made.notes,
+            notes=notes,
             class_texts=filled(DIGIT_TEMPLATES, DIGITS),
         )
 
@@ -79,7 +78,7 @@ class Cifar10:
             name: self._rows(table, f"the {name} split of 'cifar10'")
             for name, table in found.splits.items()
         }
-        made = make_splits(rows["train"], None, rows["test"])
+        splits, notes = split_pictures(rows)
         return TaskData(
             name="cifar10",
             modality="image-text",
@@ -87,9 +86,9 @@ class Cifar10:
             metric="top1",
             input_columns=IMAGE_TEXT_COLUMNS,
             label_names=CIFAR10_CLASSES,
-            splits=made.splits,
+            splits=splits,
             source=found.source,
-            notes=made.notes,
+            notes=notes,
             class_texts=filled(PHOTO_TEMPLATES, CIFAR10_CLASSES),
         )
 
@@ -121,12 +120,12 @@ class Groceries:
         found = locator.find("groceries", ("train", "val", "test"))
         column = "caption" if self.captions == "template" else "description"
         rows = {
-            name: PictureColumns(caption=column, label=LABEL_COLUMN).read(
-                table, f"the {name} split of 'groceries'"
+            split: PictureColumns(caption=column, label=LABEL_COLUMN).read(
+                found.splits[name], f"the {name} split of 'groceries'"
             )
-            for name, table in found.splits.items()
+            for split, name in (("train", "train"), ("validation", "val"), ("test", "test"))
         }
-        made = make_splits(rows["train"], rows["val"], rows["test"])
+        splits, notes = split_pictures(rows)
         names, texts = _products(found.splits["train"])
         return TaskData(
             name="groceries",
@@ -135,9 +134,9 @@ class Groceries:
             metric="top1",
             input_columns=IMAGE_TEXT_COLUMNS,
             label_names=names,
-            splits=made.splits,
+            splits=splits,
             source=found.source,
-            notes=made.notes,
+            notes=notes,
             class_texts=texts,
         )
 

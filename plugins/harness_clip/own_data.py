@@ -19,7 +19,7 @@ from harness.types import (
 )
 from harness_clip.picture_files import read_folder, read_tars
 from harness_clip.picture_rows import PictureColumns, picture_table, without_empty_captions
-from harness_clip.picture_splits import make_splits
+from harness_clip.picture_splits import split_pictures
 from harness_clip.templates import filled
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ class OwnTask:
             )
             for split, table in tables.items()
         }
-        made = make_splits(
-            rows["train"],
-            rows.get("validation"),
-            rows.get("test"),
-            validation_share=self.validation_share,
-            test_share=self.test_share,
+        splits, done = split_pictures(
+            rows, validation_share=self.validation_share, test_share=self.test_share
         )
         return TaskData(
             name=name,
@@ -81,9 +77,9 @@ class OwnTask:
             metric=self.metric or ("top1" if label_names else "recall_at_1"),
             input_columns=IMAGE_TEXT_COLUMNS,
             label_names=label_names,
-            splits=made.splits,
+            splits=splits,
             source=source,
-            notes=(*notes, *made.notes),
+            notes=(*notes, *done),
             class_texts=filled(self.templates, label_names),
         )
 

@@ -21,13 +21,12 @@ from harness.types import (
 )
 from harness_instruct.instructions import (
     Instruction,
-    instruction_table,
     read_columns,
     read_instructions,
     require_column,
 )
 from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
-from harness_instruct.splits import make_splits
+from harness_instruct.splits import split_instructions
 from harness_instruct.tasks import joint_source, require_limit
 
 if TYPE_CHECKING:
@@ -81,22 +80,19 @@ class TableTask:
         self, name: str, tables: Mapping[str, Dataset], source: DataSource, locator: DataLocator
     ) -> TaskData:
         """The task made of the tables `train` and, where they are given, `validation`, `test`."""
-        elsewhere = None
-        if self.pool != OWN:
-            elsewhere = load_pool(self.pool, self.pool_template, locator)
+        pool = load_pool(self.pool, self.pool_template, locator)
         rows = {s: self._rows(table, f"the {s} split of '{name}'") for s, table in tables.items()}
-        made = make_splits(
-            rows["train"],
-            rows.get("validation"),
-            rows.get("test"),
-            validation_rows=lambda available: round(available * self.validation_share),
-            test_rows=lambda available: round(available * self.test_share),
-            pool=None if elsewhere is None else elsewhere.rows,
-            limit=self.limit,
-        )
         scoring = (
             *((CHOICES_COLUMN, ANSWER_COLUMN) if self.choices else ()),
             *((SUBTASK_COLUMN,) if self.subtask else ()),
+        )
+        splits, notes = split_instructions(
+            rows,
+            validation=lambda available: round(available * self.validation_share),
+            test=lambda available: round(available * self.test_share),
+            pool=pool,
+            limit=self.limit,
+            scoring=scoring,
         )
         return TaskData(
             name=name,
@@ -105,13 +101,9 @@ class TableTask:
             metric=self.metric or ("acc_norm" if self.choices else "token_likelihood"),
             input_columns=INSTRUCTION_COLUMNS,
             label_names=(),
-            splits={
-                "train": instruction_table(made.train),
-                "validation": instruction_table(made.validation, scoring),
-                "test": instruction_table(made.test, scoring),
-            },
-            source=joint_source(source, None if elsewhere is None else elsewhere.source),
-            notes=made.notes,
+            splits=splits,
+            source=joint_source(source, pool),
+            notes=notes,
             scoring_columns=scoring,
         )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, did_you_mean
@@ -21,8 +19,6 @@ from harness.types import (
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_NOT_A_WORD = re.compile(r"\W+")
-
 
 @dataclass(frozen=True)
 class Instruction:
@@ -36,12 +32,6 @@ class Instruction:
     choices: tuple[str, ...] = ()
     answer: int = -1
     subtask: str = ""
-
-    @cached_property
-    def content(self) -> str:
-        """The prompt down to lower-case letters and digits: what makes two prompts the same."""
-        lowered = self.prompt.casefold()
-        return _NOT_A_WORD.sub("", lowered) or lowered
 
 
 def instruction_table(rows: Sequence[Instruction], scoring: Iterable[str] = ()) -> Dataset:

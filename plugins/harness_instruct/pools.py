@@ -29,8 +29,10 @@ class Pool:
     source: DataSource
 
 
-def load_pool(name: str, template: str, locator: DataLocator) -> Pool:
+def load_pool(name: str, template: str, locator: DataLocator) -> Pool | None:
     """The pool `p3`, or a file with the columns that the template asks for and `completion`.
+
+    None for `self`, the task's own train split.
 
     P3 is the mixture of prompted data sets that T0 was trained on (Sanh et al. 2022), here a
     sample of short ones: `instructions/t0_train_short.jsonl.gz` in the data folder.
@@ -39,6 +41,8 @@ def load_pool(name: str, template: str, locator: DataLocator) -> Pool:
         UsageError: neither a known pool nor a file.
         MissingDependencyError: the named pool is not on this machine.
     """
+    if name == OWN:
+        return None
     templates = Template(template), Template(POOL_COMPLETION)
     if name == P3:
         found = locator.find(_FOLDER, (_SPLIT,))

@@ -16,10 +16,10 @@ from harness.types import (
     DataSource,
     TaskData,
 )
-from harness_instruct.instructions import Instruction, instruction_table
-from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, load_pool
+from harness_instruct.instructions import Instruction
+from harness_instruct.pools import OWN, P3, POOL_TEMPLATE, Pool, load_pool
 from harness_instruct.questions import QUESTION_FIELDS, read_questions
-from harness_instruct.splits import make_splits
+from harness_instruct.splits import split_instructions
 
 VALIDATION_ROWS = 1000
 VALIDATION_SHARE = 1 / 8
@@ -66,21 +66,18 @@ class ChoiceTask:
             MissingDependencyError: the rows are nowhere to be found.
             UsageError, HarnessError: the pool is unknown, or what was found is damaged.
         """
-        elsewhere = None
-        if self.pool != OWN:
-            elsewhere = load_pool(self.pool, self.pool_template, locator)
+        pool = load_pool(self.pool, self.pool_template, locator)
         found = self._find(locator)
         rows = {name: self._rows(found, name) for name in found.splits}
-        made = make_splits(
-            rows.get(self.own, ()),
-            rows.get(self.target),
-            rows["test"],
-            validation_rows=lambda available: min(
-                VALIDATION_ROWS, int(available * VALIDATION_SHARE)
-            ),
-            test_rows=lambda available: 0,
-            pool=None if elsewhere is None else elsewhere.rows,
+        tables = {"train": rows.get(self.own, []), "test": rows["test"]}
+        if self.target:
+            tables["validation"] = rows[self.target]
+        splits, notes = split_instructions(
+            tables,
+            validation=lambda available: min(VALIDATION_ROWS, int(available * VALIDATION_SHARE)),
+            pool=pool,
             limit=self.limit,
+            scoring=self.scoring,
         )
         return TaskData(
             name=self.name,
@@ -89,13 +86,9 @@ class ChoiceTask:
             metric=self.metric,
             input_columns=INSTRUCTION_COLUMNS,
             label_names=(),
-            splits={
-                "train": instruction_table(made.train),
-                "validation": instruction_table(made.validation, self.scoring),
-                "test": instruction_table(made.test, self.scoring),
-            },
-            source=joint_source(found.source, None if elsewhere is None else elsewhere.source),
-            notes=made.notes,
+            splits=splits,
+            source=joint_source(found.source, pool),
+            notes=notes,
             scoring_columns=self.scoring,
         )
 
@@ -156,8 +149,9 @@ def require_limit(limit: int) -> None:
         raise UsageError(f"limit = {limit} should be a number of rows, or 0 for all")
 
 
-def joint_source(target: DataSource, pool: DataSource | None) -> DataSource:
+def joint_source(target: DataSource, pool: Pool | None) -> DataSource:
     """One source for a target and a pool from elsewhere."""
     if pool is None:
         return target
-    return DataSource(target.kind, f"{target.detail}; pool: {pool.kind} {pool.detail}")
+    detail = f"{target.detail}; pool: {pool.source.kind} {pool.source.detail}"
+    return DataSource(target.kind, detail)

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_text.classes import Classes, label_texts
 from harness_text.labelled import LabelledTexts, empty_texts, read_texts, require_column
-from harness_text.splits import Unsplit, make_splits
+from harness_text.splits import split_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -69,13 +69,12 @@ class TableTask:
         classes = self._classes(tables["train"], where["train"])
         notes: list[str] = []
         rows = {s: self._rows(table, classes, where[s], s, notes) for s, table in tables.items()}
-        made = make_splits(
-            Unsplit(rows["train"], rows.get("validation"), rows.get("test")),
+        splits, done = split_texts(
+            rows,
             classes.names,
-            validation_rows=lambda available: round(available * self.validation_share),
-            test_rows=lambda available: round(available * self.test_share),
+            validation=lambda available: round(available * self.validation_share),
+            test=lambda available: round(available * self.test_share),
         )
-        splits = made.by_name()
         for split in ("validation", "test"):
             absent = [classes.names[c] for c in _absent(splits[split], len(classes.names))]
             if absent:
@@ -89,7 +88,7 @@ class TableTask:
             label_names=classes.names,
             splits={split: rows.dataset() for split, rows in splits.items()},
             source=source,
-            notes=(*notes, *made.notes),
+            notes=(*notes, *done),
         )
 
     def _classes(self, train: Dataset, where: str) -> Classes:

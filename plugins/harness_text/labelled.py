@@ -25,18 +25,17 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> LabelledTexts:
-        """The rows at `indices`, in their order."""
-        chosen = indices.tolist()
-        texts = {name: [values[i] for i in chosen] for name, values in self.texts.items()}
-        return LabelledTexts(texts, self.labels[indices])
+    def take(self, positions: Sequence[int]) -> LabelledTexts:
+        """The rows at some positions, in the order of these."""
+        texts = {name: [values[i] for i in positions] for name, values in self.texts.items()}
+        return LabelledTexts(texts, self.labels[positions])
 
     def without_empty(self) -> LabelledTexts:
         """The rows in which every text holds more than blanks."""
         empty = {i for _, i in empty_texts(self.texts)}
         if not empty:
             return self
-        return self.take(np.array([i for i in range(len(self)) if i not in empty], dtype=np.int64))
+        return self.take([i for i in range(len(self)) if i not in empty])
 
     def dataset(self) -> Dataset:
         """A table in memory with the input columns and `label`."""

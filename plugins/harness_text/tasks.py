@@ -13,7 +13,7 @@ from harness.data.sources import DataLocator, HubDataset, PackagedTable
 from harness.errors import HarnessError
 from harness.types import LABEL_COLUMN, TaskData
 from harness_text.labelled import LabelledTexts, read_integer_labels, read_texts, require_column
-from harness_text.splits import Unsplit, make_splits
+from harness_text.splits import split_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,13 +55,11 @@ class NamedTask:
         names = ("train", *((self.reported,) if self.reported else ()))
         found = locator.find(self.name, names, package=self.package, hub=self.hub)
         notes: list[str] = []
-        train = self._rows(found.splits["train"], "train", notes)
-        test = self._rows(found.splits[self.reported], "test", notes) if self.reported else None
-        made = make_splits(
-            Unsplit(train, test=test),
-            self.label_names,
-            validation_rows=self.validation_rows,
-            test_rows=self.test_rows,
+        rows = {"train": self._rows(found.splits["train"], "train", notes)}
+        if self.reported:
+            rows["test"] = self._rows(found.splits[self.reported], "test", notes)
+        splits, done = split_texts(
+            rows, self.label_names, validation=self.validation_rows, test=self.test_rows
         )
         return TaskData(
             name=self.name,
@@ -70,9 +68,9 @@ class NamedTask:
             metric=self.metric,
             input_columns=self.input_columns,
             label_names=self.label_names,
-            splits={split: rows.dataset() for split, rows in made.by_name().items()},
+            splits={split: rows.dataset() for split, rows in splits.items()},
             source=found.source,
-            notes=(*notes, *made.notes),
+            notes=(*notes, *done),
         )
 
     def validation_rows(self, available: int) -> int:
