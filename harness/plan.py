@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.budget import Budget
 from harness.fingerprint import rows_digest, task_fingerprint
-from harness.registry.components import Choice, distiller_component
+from harness.registry.components import ConfiguredComponent, distiller_component
 from harness.suite import Suite
 from harness.types import Recipe, TaskData
 
@@ -24,7 +24,7 @@ StageKind = Literal["distill", "fit", "evaluate"]
 class LoadedTask:
     """A task with its rows read and checked."""
 
-    choice: Choice
+    component: ConfiguredComponent
     data: TaskData
 
     @cached_property
@@ -45,13 +45,13 @@ class Cell:
     """
 
     task: LoadedTask
-    distiller: Choice
+    distiller: ConfiguredComponent
     budget: Budget
     distill_seed: int
     fit_seed: int
-    student: Choice
-    evaluator: Choice
-    tuner: Choice
+    student: ConfiguredComponent
+    evaluator: ConfiguredComponent
+    tuner: ConfiguredComponent
     recipe: Recipe
     learning_rates: tuple[float, ...]
     distill_key: str

@@ -25,13 +25,11 @@ class AverageRanks:
     """Methods ranked over several data sets.
 
     ranks: [methods] average rank, 1 is best, ties sharing the mean of their places.
-    data_sets: over how many. p_value: Friedman's test that all methods do equally well.
+    p_value: Friedman's test that all methods do equally well.
     critical_difference: two average ranks that lie further apart differ (Nemenyi).
     """
 
     ranks: tuple[float, ...]
-    data_sets: int
-    statistic: float
     p_value: float
     critical_difference: float
 
@@ -97,12 +95,7 @@ def average_ranks(scores: Sequence[Sequence[float]], *, alpha: float = 0.05) -> 
     if data_sets < 2 or methods < 3:
         raise ValueError(f"{methods} methods on {data_sets} data sets are too few to rank")
     ranks = rankdata(-table, axis=1).mean(axis=0)
-    if np.ptp(table, axis=1).max() == 0:
-        statistic, p_value = 0.0, 1.0
-    else:
-        statistic, p_value = friedmanchisquare(*table.T)
+    p_value = 1.0 if np.ptp(table, axis=1).max() == 0 else friedmanchisquare(*table.T).pvalue
     quantile = float(studentized_range.ppf(1 - alpha, methods, np.inf)) / 2**0.5
     distance = quantile * (methods * (methods + 1) / (6 * data_sets)) ** 0.5
-    return AverageRanks(
-        tuple(float(r) for r in ranks), data_sets, float(statistic), float(p_value), distance
-    )
+    return AverageRanks(tuple(float(r) for r in ranks), float(p_value), distance)

@@ -11,10 +11,10 @@ from harness.data.sources import DataLocator
 from harness.errors import HarnessError, UsageError
 from harness.plan import Cell, LoadedTask, Plan
 from harness.planning.compatibility import check_compatible
-from harness.planning.components import SuiteComponents
 from harness.planning.keys import Combination
+from harness.planning.suite_components import SuiteComponents
 from harness.plugins import PluginHost
-from harness.registry.components import Choice, distiller_component
+from harness.registry.components import ConfiguredComponent, distiller_component
 from harness.suite import Suite
 from harness.types import Recipe
 
@@ -99,7 +99,7 @@ def _cell(of: Combination, distill_seed: int, fit_seed: int) -> Cell:
     )
 
 
-def _budgets(suite: Suite, distiller: Choice, task: LoadedTask) -> list[Budget]:
+def _budgets(suite: Suite, distiller: ConfiguredComponent, task: LoadedTask) -> list[Budget]:
     component = distiller_component(distiller)
     fixed = component.fixed_budget or ("100%" if component.makes_model else "")
     budgets = [Budget.parse(text) for text in ([fixed] if fixed else suite.budgets)]

@@ -11,7 +11,7 @@ from harness.protocols import Checking, ForModalities, Offering
 if TYPE_CHECKING:
     from harness.plan import Cell
     from harness.protocols import Student
-    from harness.registry.components import Choice
+    from harness.registry.components import ConfiguredComponent
     from harness.types import TaskData
 
 
@@ -29,24 +29,24 @@ def check_compatible(cells: Sequence[Cell]) -> None:
         (c.task.data.name, c.student.label, c.evaluator.label, c.distiller.label): c for c in cells
     }
     for cell in pairs.values():
-        for choice in (cell.student, cell.evaluator, cell.distiller):
-            _check_modality(choice, cell.task.data)
+        for configured in (cell.student, cell.evaluator, cell.distiller):
+            _check_modality(configured, cell.task.data)
         _check_offers(cell.student, cell.evaluator)
     _ask_evaluators(cells)
 
 
-def _check_modality(choice: Choice, task: TaskData) -> None:
-    part = choice.instance
+def _check_modality(configured: ConfiguredComponent, task: TaskData) -> None:
+    part = configured.instance
     if isinstance(part, ForModalities) and task.modality not in part.modalities:
-        kind = choice.component.kind
+        kind = configured.component.kind
         raise UsageError(
-            f"{kind} '{choice.label}' is for tasks of {' or '.join(part.modalities)}, and"
+            f"{kind} '{configured.label}' is for tasks of {' or '.join(part.modalities)}, and"
             f" '{task.name}' is one of {task.modality}",
             hint=f"`harness ls` lists every {kind}.",
         )
 
 
-def _check_offers(student: Choice, evaluator: Choice) -> None:
+def _check_offers(student: ConfiguredComponent, evaluator: ConfiguredComponent) -> None:
     if not isinstance(student.instance, Offering):
         return
     offers = student.instance.offers
@@ -61,7 +61,7 @@ def _check_offers(student: Choice, evaluator: Choice) -> None:
 
 def _ask_evaluators(cells: Sequence[Cell]) -> None:
     """Each evaluator about each task once for each use that is made of it."""
-    uses: dict[tuple[str, str, bool], tuple[Choice, TaskData, dict[str, Student]]] = {}
+    uses: dict[tuple[str, str, bool], tuple[ConfiguredComponent, TaskData, dict[str, Student]]] = {}
     for cell in cells:
         tuners = [(cell.tuner, True)] if len(cell.learning_rates) > 1 else []
         for evaluator, tunes in [(cell.evaluator, False), *tuners]:

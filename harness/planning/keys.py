@@ -9,8 +9,8 @@ from functools import cached_property
 from harness.budget import Budget
 from harness.fingerprint import digest, stage_key
 from harness.plan import LoadedTask
-from harness.planning.components import SuiteComponents
-from harness.registry.components import Choice, distiller_component
+from harness.planning.suite_components import SuiteComponents
+from harness.registry.components import ConfiguredComponent, distiller_component
 from harness.types import Recipe
 
 
@@ -23,11 +23,11 @@ class Combination:
 
     components: SuiteComponents
     task: LoadedTask
-    distiller: Choice
+    distiller: ConfiguredComponent
     budget: Budget
-    student: Choice
-    evaluator: Choice
-    tuner: Choice
+    student: ConfiguredComponent
+    evaluator: ConfiguredComponent
+    tuner: ConfiguredComponent
     recipe: Recipe
     learning_rates: tuple[float, ...]
 

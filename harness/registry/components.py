@@ -97,7 +97,7 @@ class DistillerComponent(Component):
 
 
 @dataclass(frozen=True)
-class Choice:
+class ConfiguredComponent:
     """A component with its options resolved, defaults included: what enters a key."""
 
     component: Component
@@ -117,7 +117,7 @@ class Choice:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What distinguishes this choice in a key: name, version, options, external content."""
+        """What distinguishes it in a key: name, version, options, external content."""
         identity = {
             "name": self.component.name,
             "version": self.component.version,
@@ -128,13 +128,15 @@ class Choice:
         return identity
 
 
-def distiller_component(choice: Choice) -> DistillerComponent:
-    """The entry of a choice that is a distiller's."""
-    assert isinstance(choice.component, DistillerComponent)
-    return choice.component
+def distiller_component(configured: ConfiguredComponent) -> DistillerComponent:
+    """The registered entry of a distiller."""
+    assert isinstance(configured.component, DistillerComponent)
+    return configured.component
 
 
-def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -> Choice:
+def resolve(
+    component: Component, argument: str, overrides: Mapping[str, Any]
+) -> ConfiguredComponent:
     """Fills in defaults, converts and checks option values.
 
     Raises:
@@ -159,7 +161,7 @@ def resolve(component: Component, argument: str, overrides: Mapping[str, Any]) -
     built = _construct(component, target, typed_options(target, options, where=component.name))
     resolved = options_of(built) if known else {}
     shown = str(resolved[component.argument]) if component.argument else ""
-    return Choice(component, shown, resolved)
+    return ConfiguredComponent(component, shown, resolved)
 
 
 def option_names(component: Component) -> tuple[str, ...]:

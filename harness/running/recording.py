@@ -21,7 +21,7 @@ from harness.records.record import (
     StudentRecord,
     TaskRecord,
 )
-from harness.registry.components import Choice, DistillerComponent, distiller_component
+from harness.registry.components import ConfiguredComponent, DistillerComponent, distiller_component
 from harness.storage.artifacts import Distilled, Fitted
 from harness.types import DistilledData, Score
 
@@ -94,7 +94,7 @@ def make_failure(
     """The report that a failed cell leaves behind."""
     return Failure(
         key=cell.key,
-        task=cell.task.choice.label,
+        task=cell.task.component.label,
         distiller=cell.distiller.label,
         budget=str(cell.budget),
         student=cell.student.label,
@@ -169,7 +169,7 @@ def distilled_content(distilled: Distilled) -> str:
 def _task_record(cell: Cell) -> TaskRecord:
     data = cell.task.data
     return TaskRecord(
-        component=_component_record(cell.task.choice),
+        component=_component_record(cell.task.component),
         fingerprint=cell.task.fingerprint,
         test_fingerprint=cell.task.test_fingerprint,
         version=data.version,
@@ -181,15 +181,15 @@ def _task_record(cell: Cell) -> TaskRecord:
     )
 
 
-def _component_record(choice: Choice) -> ComponentRecord:
-    component = choice.component
+def _component_record(configured: ConfiguredComponent) -> ComponentRecord:
+    component = configured.component
     return ComponentRecord(
         name=component.name,
-        label=choice.label,
+        label=configured.label,
         version=component.version,
         plugin=component.plugin,
         distribution=component.distribution,
-        options=dict(choice.options),
-        fingerprint=choice.identity.get("fingerprint", ""),
+        options=dict(configured.options),
+        fingerprint=configured.identity.get("fingerprint", ""),
         reference=isinstance(component, DistillerComponent) and component.reference,
     )

@@ -13,7 +13,7 @@ from harness.machine.cost import Meter
 from harness.randomness import derive_seed, seeded
 from harness.records.curves import Curve
 from harness.records.record import Cost, Costs, Record, Tuning
-from harness.registry.components import Choice, distiller_component
+from harness.registry.components import ConfiguredComponent, distiller_component
 from harness.registry.contracts import (
     check_capabilities,
     check_distilled,
@@ -165,7 +165,7 @@ class StageWork:
 
     def _score(
         self,
-        evaluator: Choice,
+        evaluator: ConfiguredComponent,
         trained: Any,
         cell: Cell,
         split: Literal["validation", "test"],

@@ -25,10 +25,10 @@ from harness.leaderboard.overview import Ranking, Transfer
 from harness.leaderboard.table import Fact, Table
 from harness.records.record import Record
 
-Json = Any
+JsonValue = Any
 
 
-def payload(board: Board) -> Json:
+def payload(board: Board) -> JsonValue:
     """Everything that the page shows, as JSON values; text is made printable, not escaped."""
     boards = _boards(board)
     drawn = {metric: points(one) for metric, one in boards.items()}
@@ -55,7 +55,7 @@ def _boards(board: Board) -> dict[str, Board]:
     return {first: board} | {metric: board.made.board(metric) for metric in others}
 
 
-def _table(boards: Mapping[str, Board], board: Board, position: int) -> Json:
+def _table(boards: Mapping[str, Board], board: Board, position: int) -> JsonValue:
     table = board.tables[position]
     place = (table.task, table.student, table.evaluator)
     return {
@@ -74,7 +74,7 @@ def _table(boards: Mapping[str, Board], board: Board, position: int) -> Json:
     }
 
 
-def _cells(board: Board, table: Table) -> Json:
+def _cells(board: Board, table: Table) -> JsonValue:
     columns = columns_of(board, table, cost=True)
     return {
         "columns": [{"title": c.title, "part": c.part, "left": c.left} for c in columns],
@@ -92,7 +92,7 @@ def _cells(board: Board, table: Table) -> Json:
     }
 
 
-def _runs(board: Board) -> Json:
+def _runs(board: Board) -> JsonValue:
     """Table title -> row label -> its runs, in the order of their seeds."""
     if board.made is None:
         return {}
@@ -109,7 +109,9 @@ def _runs(board: Board) -> Json:
     }
 
 
-def _row_runs(records: Iterable[Record], pictures: Mapping[str, tuple[Path, ...]]) -> list[Json]:
+def _row_runs(
+    records: Iterable[Record], pictures: Mapping[str, tuple[Path, ...]]
+) -> list[JsonValue]:
     """A row's runs; of pictures, which are large, only those of the first."""
     ordered = sorted(records, key=lambda r: (r.distill_seed, r.fit_seed))
     shown: set[str] = set()
@@ -122,12 +124,12 @@ def _row_runs(records: Iterable[Record], pictures: Mapping[str, tuple[Path, ...]
     return runs
 
 
-def _picture(path: Path) -> Json:
+def _picture(path: Path) -> JsonValue:
     content = base64.b64encode(path.read_bytes()).decode()
     return {"name": path.stem.replace("-", " "), "source": f"data:image/png;base64,{content}"}
 
 
-def _run(record: Record, *, with_set: bool) -> Json:
+def _run(record: Record, *, with_set: bool) -> JsonValue:
     """One run; what belongs to a set that several runs share is given once."""
     made = record.provenance
     set_facts = {
@@ -162,7 +164,7 @@ def _run(record: Record, *, with_set: bool) -> Json:
     }
 
 
-def _charts(data: Sequence[Point], palette: Mapping[str, str]) -> Json:
+def _charts(data: Sequence[Point], palette: Mapping[str, str]) -> JsonValue:
     """Chart documents without data, which the page puts in as its filters say."""
     made = {name: chart(data, palette) for name, chart in KINDS.items()}
     made["students"] = heat_map(data)
@@ -171,7 +173,7 @@ def _charts(data: Sequence[Point], palette: Mapping[str, str]) -> Json:
     }
 
 
-def _summary(summary: Summary) -> Json:
+def _summary(summary: Summary) -> JsonValue:
     about = summary.about
     ranking = about if isinstance(about, Ranking) else None
     return {
@@ -186,11 +188,11 @@ def _summary(summary: Summary) -> Json:
     }
 
 
-def _facts(facts: Iterable[Fact]) -> Json:
+def _facts(facts: Iterable[Fact]) -> JsonValue:
     return [[fact.name, fact.text] for fact in shown_facts(tuple(facts), cost=True)]
 
 
-def _printable(value: Json) -> Json:
+def _printable(value: JsonValue) -> JsonValue:
     """The same document without control characters in any text."""
     if isinstance(value, str):
         return printable(value)

@@ -35,12 +35,10 @@ class TestAverageRanks:
         found = average_ranks(DEMSAR)
         assert found.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
         assert found.critical_difference == pytest.approx(1.25, abs=0.005)
-        assert found.data_sets == 14
 
     def test_the_p_value_is_scipys_friedman(self) -> None:
         found = average_ranks(DEMSAR)
-        statistic, p_value = friedmanchisquare(*np.array(DEMSAR).T)
-        assert (found.statistic, found.p_value) == pytest.approx((statistic, p_value))
+        assert found.p_value == pytest.approx(friedmanchisquare(*np.array(DEMSAR).T).pvalue)
 
     def test_equal_methods_share_a_rank_and_do_not_differ(self) -> None:
         found = average_ranks([[0.5, 0.5, 0.5], [0.7, 0.7, 0.7]])
@@ -72,7 +70,7 @@ class TestAverageRanks:
 class TestCliques:
     @staticmethod
     def of(*ranks: float, distance: float = 1.0) -> list[tuple[int, ...]]:
-        return AverageRanks(ranks, 5, 0.0, 1.0, distance).cliques()
+        return AverageRanks(ranks, 1.0, distance).cliques()
 
     def test_groups_overlap_and_none_lies_inside_another(self) -> None:
         assert self.of(1.0, 1.8, 2.6, 4.6) == [(0, 1), (1, 2)]

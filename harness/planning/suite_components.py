@@ -11,7 +11,7 @@ from harness.errors import UsageError, did_you_mean
 from harness.plan import LoadedTask
 from harness.plugins import PluginHost
 from harness.protocols import UsesStudents
-from harness.registry.components import Choice, Kind, option_names, resolve
+from harness.registry.components import ConfiguredComponent, Kind, option_names, resolve
 from harness.registry.contracts import check_task
 from harness.suite import Suite
 
@@ -34,34 +34,34 @@ class SuiteComponents:
             MissingDependencyError: its data is not here.
             ContractError: it breaks its contract.
         """
-        choice = self._choice("task", text)
-        data = choice.instance.load(locator)
-        check_task(choice.component, data)
-        return LoadedTask(choice, data)
+        configured = self._configured("task", text)
+        data = configured.instance.load(locator)
+        check_task(configured.component, data)
+        return LoadedTask(configured, data)
 
-    def distiller(self, text: str) -> Choice:
+    def distiller(self, text: str) -> ConfiguredComponent:
         """A distiller, with the suite's proxy and teacher where it takes them and none was set."""
         proxy = self.suite.proxy or self.suite.students[0]
         defaults = {PROXY_OPTION: self.student(proxy).label}
         if self.suite.teacher:
             defaults[TEACHER_OPTION] = self.student(self.suite.teacher).label
-        return self._choice("distiller", text, defaults)
+        return self._configured("distiller", text, defaults)
 
-    def student(self, text: str) -> Choice:
+    def student(self, text: str) -> ConfiguredComponent:
         """A student with the suite's variant and options."""
-        return self._choice("student", text)
+        return self._configured("student", text)
 
-    def evaluator(self, text: str) -> Choice:
-        return self._choice("evaluator", text)
+    def evaluator(self, text: str) -> ConfiguredComponent:
+        return self._configured("evaluator", text)
 
-    def identity(self, choice: Choice) -> dict[str, Any]:
-        """A choice's identity with those of the students that it builds on, if any."""
-        part = choice.instance
+    def identity(self, configured: ConfiguredComponent) -> dict[str, Any]:
+        """A component's identity with those of the students that it builds on, if any."""
+        part = configured.instance
         specs = part.uses_students if isinstance(part, UsesStudents) else ()
         students = [self.identity(self.student(spec)) for spec in specs]
-        return {**choice.identity, "students": students} if students else choice.identity
+        return {**configured.identity, "students": students} if students else configured.identity
 
-    def looks_through(self, distiller: Choice) -> dict[str, Mapping[str, Any] | None]:
+    def looks_through(self, distiller: ConfiguredComponent) -> dict[str, Mapping[str, Any] | None]:
         """The identities of the models that a distiller uses besides the one it is for."""
 
         def identity(option: str) -> Mapping[str, Any] | None:
@@ -97,7 +97,9 @@ class SuiteComponents:
             for name in filter(None, table):
                 self.host.registry.find(kind, name)
 
-    def _choice(self, kind: Kind, text: str, defaults: Mapping[str, str] | None = None) -> Choice:
+    def _configured(
+        self, kind: Kind, text: str, defaults: Mapping[str, str] | None = None
+    ) -> ConfiguredComponent:
         spec = self.suite.spec_of(kind, text)
         if spec.options and kind != "distiller":
             raise UsageError(
