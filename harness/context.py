@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from harness.options import has_options, options_of
 from harness.randomness import derive_seed
 from harness.records.curves import Curve
 from harness.records.pictures import check_picture
@@ -111,6 +112,12 @@ class StageContext:
     def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Iterates with a progress bar."""
         return self.progress.track(items, description, total)
+
+    def student_inputs(self, spec: str) -> dict[str, Any]:
+        """What another student depends on besides the task, to name a cached result by."""
+        student = self.student(spec)
+        options = options_of(student) if has_options(type(student)) else {}
+        return {"options": options, "fingerprint": student.fingerprint()}
 
     def seed_for(self, *names: str | int) -> int:
         """A seed for one named use, independent of every other name."""

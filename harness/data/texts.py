@@ -1,8 +1,9 @@
-"""A table's rows as texts."""
+"""A table's rows as texts, and texts as one hash."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.types import COMPLETION_COLUMN, PROMPT_COLUMN
@@ -19,3 +20,12 @@ def pairs_of(rows: Dataset) -> list[tuple[str, str]]:
 def joined_texts(rows: Dataset, columns: Sequence[str]) -> list[str]:
     """The texts of each row's columns, one below the other."""
     return ["\n".join(parts) for parts in zip(*(rows[column] for column in columns), strict=True)]
+
+
+def texts_digest(texts: Iterable[str]) -> str:
+    """64 hexadecimal digits that identify some texts in their order."""
+    state = hashlib.sha256()
+    for text in texts:
+        state.update(text.encode())
+        state.update(b"\x00")
+    return state.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -107,13 +107,12 @@ def proxy_inputs(task: TaskData, spec: str, context: StageContext) -> dict[str, 
 
     It covers the content of train, because a student may learn a vocabulary from it.
     """
-    student = proxy_student(spec, context)
+    proxy_student(spec, context)
     return {
         "task": task.name,
         "train": rows_digest(task.train),
         "proxy": spec,
-        "options": _options(student),
-        "fingerprint": student.fingerprint(),
+        **context.student_inputs(spec),
         "max_length": MAX_LENGTH,
     }
 
@@ -146,11 +145,6 @@ def tfidf_vectors(texts: Sequence[str], dimensions: int = TFIDF_DIMENSIONS) -> n
         return counts.toarray().astype(np.float32)
     vectors = TruncatedSVD(kept, random_state=_SEED).fit_transform(counts)
     return normalize(vectors).astype(np.float32)
-
-
-def _options(student: Any) -> dict[str, Any]:
-    known = fields(student) if is_dataclass(student) else ()
-    return {field.name: getattr(student, field.name) for field in known}
 
 
 def _instruction_vectors(

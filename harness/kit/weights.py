@@ -146,6 +146,20 @@ class FolderWeights:
         return self.path
 
 
+@contextmanager
+def reading_weights(folder: Path, kind: str) -> Iterator[None]:
+    """Says in one line what transformers could not read `folder` as, such as `a causal ...`.
+
+    Raises:
+        HarnessError: in place of what transformers raises.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        message = f"transformers cannot load '{folder.name}' as {kind}: {error}"
+        raise HarnessError(message) from error
+
+
 def named_weights(model: str, revision: str) -> Weights:
     """A hub model, or a folder when `model` is one or is written like a path.
 

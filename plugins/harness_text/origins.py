@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from harness.data.texts import texts_digest
 from harness.kit.weights import Weights
 from harness.types import TaskData
 from harness_text.wordpiece import count_words, learn_vocabulary, wordpiece_tokenizer
@@ -74,14 +73,6 @@ class TinyBert:
             tokens = learn_vocabulary(count_words(shown), self.vocabulary_size)
             return {"tokens": np.frombuffer("\n".join(tokens).encode(), dtype=np.uint8)}
 
-        inputs = {"texts": _texts_hash(texts), "size": self.vocabulary_size, "algorithm": 1}
+        inputs = {"texts": texts_digest(texts), "size": self.vocabulary_size, "algorithm": 1}
         stored = context.cache.arrays("wordpiece", inputs, learn)
         return stored["tokens"].tobytes().decode().split("\n")
-
-
-def _texts_hash(texts: Sequence[str]) -> str:
-    state = hashlib.sha256()
-    for text in texts:
-        state.update(text.encode())
-        state.update(b"\x00")
-    return state.hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from harness.errors import HarnessError
 from harness.kit.modes import quiet_transformers
+from harness.kit.weights import reading_weights
 from harness.randomness import seeded
 
 TINY_LENGTH = 512
+_KIND = "a sequence classifier"
 
 
 def load_pretrained(
@@ -35,7 +35,7 @@ def load_pretrained(
     Raises:
         HarnessError: transformers cannot read the folder as a sequence classifier.
     """
-    with seeded(seed), quiet_transformers(), _reading(folder):
+    with seeded(seed), quiet_transformers(), reading_weights(folder, _KIND):
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             **_label_options(label_names),
@@ -54,7 +54,7 @@ def load_fitted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]
     Raises:
         HarnessError: transformers cannot read the folder as a sequence classifier.
     """
-    with quiet_transformers(), _reading(folder):
+    with quiet_transformers(), reading_weights(folder, _KIND):
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
@@ -97,13 +97,3 @@ def _renew_head(model: PreTrainedModel) -> None:
             parameter._is_hf_initialized = False
         with torch.no_grad():
             model._init_weights(module)
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise HarnessError(
-            f"transformers cannot load '{folder.name}' as a sequence classifier: {error}"
-        ) from error

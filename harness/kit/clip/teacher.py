@@ -6,7 +6,7 @@ teacher, and each is charged its seconds.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,15 +177,11 @@ def teacher_inputs(
     spec: str, task: TaskData, options: TeacherTraining, context: StageContext
 ) -> dict[str, Any]:
     """What a teacher depends on, to name a cached result by."""
-    student = _student(spec, context)
-    own: dict[str, Any] = (
-        asdict(student) if is_dataclass(student) and not isinstance(student, type) else {}
-    )
+    _student(spec, context)
     return {
         "algorithm": _ALGORITHM,
         "teacher": spec,
-        "options": own,
-        "fingerprint": student.fingerprint(),
+        **context.student_inputs(spec),
         "training": asdict(options),
         "task": task_fingerprint(task.sealed()),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.context import StageContext
@@ -49,8 +48,4 @@ def proxy_lm_inputs(spec: str, context: StageContext) -> dict[str, Any]:
     """
     if not spec:
         raise UsageError("no proxy to look at the rows with")
-    student = context.student(spec)
-    options: dict[str, Any] = (
-        asdict(student) if is_dataclass(student) and not isinstance(student, type) else {}
-    )
-    return {"proxy": spec, "options": options, "fingerprint": student.fingerprint()}
+    return {"proxy": spec, **context.student_inputs(spec)}

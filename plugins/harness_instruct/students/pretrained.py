@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,11 +19,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.kit.modes import quiet_transformers
+from harness.kit.weights import reading_weights
 from harness.randomness import seeded
 from harness_instruct.students.vocabulary import TINY_LENGTH
 
+_KIND = "a causal language model"
 _WIDTH, _LAYERS, _HEADS = 128, 2, 4
 
 
@@ -35,7 +36,7 @@ def load_causal_lm(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
         HarnessError: transformers cannot read the folder as a causal language model.
         UsageError: its tokenizer is not one of the fast ones.
     """
-    with quiet_transformers(), _reading(folder):
+    with quiet_transformers(), reading_weights(folder, _KIND):
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
@@ -103,13 +104,3 @@ _TINY: dict[str, Callable[[PreTrainedTokenizerFast], PreTrainedModel]] = {
     "opt": _opt,
     "gpt2": _gpt2,
 }
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise HarnessError(
-            f"transformers cannot load '{folder.name}' as a causal language model: {error}"
-        ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.data.texts import texts_digest
 from harness.types import TaskData
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def task_tokenizer(
     def learn() -> dict[str, np.ndarray]:
         return {"tokenizer": np.frombuffer(learn_bpe(texts, size).encode(), dtype=np.uint8)}
 
-    inputs = {"texts": _texts_hash(texts), "size": size, "algorithm": _ALGORITHM}
+    inputs = {"texts": texts_digest(texts), "size": size, "algorithm": _ALGORITHM}
     stored = context.cache.arrays("byte-bpe", inputs, learn)["tokenizer"]
     tokenizer = Tokenizer.from_str(stored.tobytes().decode())
     if starts:
@@ -68,11 +68,3 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
     )
     tokenizer.train_from_iterator((f" {text.strip()}" for text in texts), trainer)
     return tokenizer.to_str()
-
-
-def _texts_hash(texts: Sequence[str]) -> str:
-    state = hashlib.sha256()
-    for text in texts:
-        state.update(text.encode())
-        state.update(b"\x00")
-    return state.hexdigest()
