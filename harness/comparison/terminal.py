@@ -9,6 +9,7 @@ from harness.comparison.changes import METHOD_OPTION, NOTHING
 from harness.comparison.findings import Change, Comparison, ItemScores, RowComparison
 from harness.leaderboard.formats.columns import percent, signed_percent
 from harness.leaderboard.formats.escaping import printable
+from harness.leaderboard.formats.terminal import bare_table
 from harness.leaderboard.scoring import SIGNIFICANCE
 from harness.leaderboard.stats import Interval, MeanEstimate
 
@@ -249,17 +250,7 @@ def _p(value: float) -> str:
 
 def _table(heads: Sequence[str], *, left: int, title: str = "") -> Table:
     """A table whose first `left` columns are text and whose others are numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title=_line(title, style="bold") if title else None,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = bare_table(title)
     for place, head in enumerate(heads):
         table.add_column(_line(head), justify="left" if place < left else "right", overflow="fold")
     return table

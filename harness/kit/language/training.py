@@ -17,7 +17,7 @@ from harness.kit.language.labelled_rows import LabelledRows
 from harness.kit.modes import evaluating
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.compact_embedding import compactable
-from harness.kit.training.loop import Validation, train_model, weighted_rows
+from harness.kit.training.loop import Validation, accumulate_in_parts, train_model, weighted_rows
 from harness.types import Recipe
 
 
@@ -65,25 +65,13 @@ def accumulate_completion_gradient(
     shares: Tensor,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> Tensor:
-    """Adds the gradient of a batch's loss to `.grad`, one part of the batch at a time.
+    """`accumulate_in_parts` of the rows' losses; dtype: autocast type of the forward pass."""
 
-    Args:
-        batch: row indices; shares: [n] sample weights.
-        dtype: autocast type of the forward pass.
+    def losses(members: np.ndarray) -> Tensor:
+        with torch.autocast(shares.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            return completion_losses(forward, rows, members)
 
-    Returns:
-        The loss sum_i w_i L_i / sum_i w_i over the batch, a scalar without graph.
-    """
-    device = shares.device
-    total = shares[torch.from_numpy(batch).to(device)].sum()
-    loss = torch.zeros((), dtype=shares.dtype, device=device)
-    for members in forward.split(batch):
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            losses = completion_losses(forward, rows, members)
-        part = (losses * shares[torch.from_numpy(members).to(device)]).sum() / total
-        part.backward()
-        loss += part.detach()
-    return loss
+    return accumulate_in_parts(forward.split(batch), losses, batch, shares)
 
 
 def completion_losses(forward: CausalForward, rows: LabelledRows, members: np.ndarray) -> Tensor:

@@ -14,7 +14,7 @@ from harness.kit.text.classifier import TextClassifier
 from harness.kit.text.forward import Forward, forward_pass
 from harness.kit.training.batching import EncodedRows
 from harness.kit.training.compact_embedding import compactable
-from harness.kit.training.loop import Validation, train_model, weighted_rows
+from harness.kit.training.loop import Validation, accumulate_in_parts, train_model, weighted_rows
 from harness.types import Recipe
 
 
@@ -59,30 +59,22 @@ def accumulate_gradient(
     shares: Tensor,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> Tensor:
-    """Adds the gradient of a batch's loss to `.grad`, one part of the batch at a time.
+    """`accumulate_in_parts` of the cross-entropy.
 
     Without dropout it equals the gradient of the batch padded to its longest row.
 
     Args:
-        batch: row indices.
-        goals: [n, classes] target probabilities; shares: [n] sample weights.
-        dtype: autocast type of the forward pass.
-
-    Returns:
-        The loss sum_i w_i CE_i / sum_i w_i over the batch, a scalar without graph.
+        goals: [n, classes] target probabilities; dtype: autocast type of the forward pass.
     """
     device = goals.device
-    total = shares[torch.from_numpy(batch).to(device)].sum()
-    loss = torch.zeros((), dtype=goals.dtype, device=device)
-    for members in forward.split(batch):
-        chosen = torch.from_numpy(members).to(device)
+
+    def losses(members: np.ndarray) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
             logits = forward.logits(members)
-        losses = functional.cross_entropy(logits.to(goals.dtype), goals[chosen], reduction="none")
-        part = (losses * shares[chosen]).sum() / total
-        part.backward()
-        loss += part.detach()
-    return loss
+        chosen = goals[torch.from_numpy(members).to(device)]
+        return functional.cross_entropy(logits.to(goals.dtype), chosen, reduction="none")
+
+    return accumulate_in_parts(forward.split(batch), losses, batch, shares)
 
 
 def _tensors(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import numpy as np
@@ -21,6 +21,30 @@ from harness.types import Recipe
 Validation = Callable[[], float]
 Accumulate = Callable[[np.ndarray], Tensor]
 """Adds the gradient of the loss of some rows to `.grad`; returns that loss, without graph."""
+
+
+def accumulate_in_parts(
+    parts: Iterable[np.ndarray],
+    losses: Callable[[np.ndarray], Tensor],
+    batch: np.ndarray,
+    shares: Tensor,
+) -> Tensor:
+    """Adds the gradient of a batch's loss to `.grad`, one part of the batch at a time.
+
+    Args:
+        parts: of the batch's row indices; losses: of each row of a part; shares: [n] weights.
+
+    Returns:
+        The loss sum_i w_i L_i / sum_i w_i over the batch, a scalar without graph.
+    """
+    total = shares[torch.from_numpy(batch).to(shares.device)].sum()
+    loss = torch.zeros((), dtype=shares.dtype, device=shares.device)
+    for members in parts:
+        weights = shares[torch.from_numpy(members).to(shares.device)]
+        part = (losses(members) * weights).sum() / total
+        part.backward()
+        loss += part.detach()
+    return loss
 
 
 def train_model(

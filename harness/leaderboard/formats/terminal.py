@@ -79,13 +79,12 @@ def _tables(board: Board, table: Table, *, cost: bool) -> Iterator[RichTable]:
     yield _rich_table(bill, ends)
 
 
-def _rich_table(
-    columns: Sequence[Column], last_of_section: Collection[int] = (), *, title: str = ""
-) -> RichTable:
+def bare_table(title: str) -> RichTable:
+    """A table without columns yet, and with a rule under its heads alone."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
-    rich_table = RichTable(
+    return RichTable(
         title=_line(title, style="bold") if title else None,
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -93,6 +92,12 @@ def _rich_table(
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
+
+
+def _rich_table(
+    columns: Sequence[Column], last_of_section: Collection[int] = (), *, title: str = ""
+) -> RichTable:
+    rich_table = bare_table(title)
     for column in columns:
         rich_table.add_column(
             _line(column.title),
