@@ -42,7 +42,7 @@ def show(
         if each
     ]
     kept = context.curves.get("matching loss")
-    losses = {"drawn segments": list(zip(kept.steps, kept.values, strict=True))} if kept else {}
+    losses = list(zip(kept.steps, kept.values, strict=True)) if kept else []
     png = png_of(trajectory_picture([expert(segments), *students], losses))
     if png is not None:
         context.keep_picture("trajectories", png)

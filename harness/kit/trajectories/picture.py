@@ -65,14 +65,13 @@ def principal_plane(states: Tensor) -> PrincipalPlane:
 
 
 def trajectory_picture(
-    trajectories: Sequence[DrawnTrajectory],
-    losses: Mapping[str, Sequence[tuple[int, float]]],
+    trajectories: Sequence[DrawnTrajectory], losses: Sequence[tuple[int, float]]
 ) -> ChartSpec:
     """Both charts side by side, as a Vega-Lite document that carries its data.
 
     Args:
-        losses: outer steps and the matching loss at them, by name; 1 is where a student that did
-            not move would be.
+        losses: outer steps and the matching loss at them; 1 is where a student that did not move
+            would be.
 
     Raises:
         UsageError: no trajectory, trajectories of different lengths P, or two of one name.
@@ -84,7 +83,6 @@ def trajectory_picture(
         "$schema": SCHEMA,
         "description": "Expert and student trajectories, and the matching loss over outer steps",
         "hconcat": [_trajectories(trajectories), _losses(losses)],
-        "resolve": {"scale": {"color": "independent"}},
     }
 
 
@@ -163,19 +161,8 @@ def _points(trajectories: Sequence[DrawnTrajectory], places: np.ndarray) -> list
     ]
 
 
-def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> ChartSpec:
-    values: list[dict[str, Any]] = [
-        {"curve": name, "step": step, "loss": loss}
-        for name, curve in losses.items()
-        for step, loss in curve
-    ]
-    scale = "log" if values and all(point["loss"] > 0 for point in values) else "linear"
-    colour = {
-        "field": "curve",
-        "title": None,
-        "scale": {"domain": list(losses), "range": list(PALETTE[: len(losses)])},
-        "legend": {"orient": "bottom", "symbolOpacity": 1} if len(losses) > 1 else None,
-    }
+def _losses(losses: Sequence[tuple[int, float]]) -> ChartSpec:
+    scale = "log" if losses and all(loss > 0 for _, loss in losses) else "linear"
     return {
         "title": "matching loss",
         "width": _SIDE,
@@ -187,8 +174,12 @@ def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> ChartSpec:
                 "encoding": {"y": {"field": "loss", "type": "quantitative"}},
             },
             {
-                "data": {"values": values},
-                "mark": {"type": "line", "point": {"filled": True, "size": 12}},
+                "data": {"values": [{"step": step, "loss": loss} for step, loss in losses]},
+                "mark": {
+                    "type": "line",
+                    "color": PALETTE[0],
+                    "point": {"filled": True, "size": 12, "color": PALETTE[0]},
+                },
                 "encoding": {
                     "x": {"field": "step", "type": "quantitative", "title": "outer step"},
                     "y": {
@@ -198,7 +189,6 @@ def _losses(losses: Mapping[str, Sequence[tuple[int, float]]]) -> ChartSpec:
                         "scale": {"type": scale, "zero": False},
                         "axis": {"format": "~g"},
                     },
-                    "color": colour,
                 },
             },
         ],

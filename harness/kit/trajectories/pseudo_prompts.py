@@ -71,11 +71,6 @@ class PseudoPrompts:
         return LabelledRows(self.rows, self.labels)
 
     @property
-    def tokens(self) -> int:
-        """Of all rows, responses and special tokens included."""
-        return int(self.rows.lengths.sum())
-
-    @property
     def learned_ids(self) -> np.ndarray:
         """[k] the ids in the learned positions, row after row."""
         pairs = zip(self.rows.ids, self.learned, strict=True)
@@ -121,14 +116,6 @@ class PseudoPrompts:
         `harness.kit.language.encoding`), so it is not here.
         """
         return _decoded(tokenizer, [ids[mask] for ids, mask in self._prompts()])
-
-    def response_texts(self, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-        """What the labelled positions decode to, special tokens left out.
-
-        Raises:
-            UsageError: the rows are a classifier's.
-        """
-        return _decoded(tokenizer, [row[row != IGNORED] for row in self.encoded.labels])
 
     def _prompts(self) -> list[tuple[np.ndarray, np.ndarray]]:
         labels = self.labels or tuple(np.full(len(ids), IGNORED) for ids in self.rows.ids)

@@ -34,10 +34,6 @@ class Alignment:
     direction: Leaves
     degenerate: bool
 
-    @property
-    def loss(self) -> float:
-        return 1.0 - self.similarity
-
 
 @dataclass(frozen=True)
 class Match:

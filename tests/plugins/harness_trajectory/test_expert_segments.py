@@ -38,7 +38,8 @@ def test_an_experts_own_batches_with_its_own_rate_and_memory_end_where_it_went(
     everything = prompts_of(proxy.pool, range(24), proxy.tokenizer.all_special_ids)
     rows = proxy.trainable(everything)
     segment = segments.measured()[0]
-    own = segments.trajectories.batches_between(segment.expert, segment.start, segment.target)
+    updates = slice(segment.start * method.every, segment.target * method.every)
+    own = segments.trajectories.batches[segment.expert, updates]
     batches = [torch.from_numpy(batch.astype(np.int64)) for batch in own]
     loop = InnerLoop(rows.loss, segments.optimizer, batches)
     learned = {EMBEDDINGS: rows.pseudo.initial(proxy.view)}

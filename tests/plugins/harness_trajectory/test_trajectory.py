@@ -181,14 +181,12 @@ def test_random_tokens_keep_the_real_responses(tmp_path: Path, cache: MemoryCach
     assert not set(drawn.data.rows["prompt"][:]) & set(pool["prompt"][:])
 
 
-def test_labelled_positions_are_the_responses_and_learned_ones_the_prompts(
+def test_rows_that_were_not_learned_are_text_as_they_were(
     tmp_path: Path, cache: MemoryCache
 ) -> None:
     task = instructions()
     proxy = build_proxy(small(), task, make_context(tmp_path, cache))
     prompts = prompts_of(proxy.pool, range(24), proxy.tokenizer.all_special_ids)
-    responses = prompts.response_texts(proxy.tokenizer)
-    assert [text.strip() for text in responses] == task.train["completion"][:]
     assert proxy.texts(prompts)["prompt"][:] == task.train["prompt"][:]
 
 

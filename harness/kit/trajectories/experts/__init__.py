@@ -20,11 +20,7 @@ from harness.kit.trajectories.experts.model import (
 )
 from harness.kit.trajectories.experts.optimizer import ExpertOptimizer, OptimizerMemory
 from harness.kit.trajectories.experts.recording import record_experts
-from harness.kit.trajectories.experts.segments import (
-    Segment,
-    draw_segment,
-    segment_distances,
-)
+from harness.kit.trajectories.experts.segments import Segment, draw_segment
 from harness.kit.trajectories.experts.trajectories import ExpertTrajectories
 
 __all__ = [
@@ -39,6 +35,5 @@ __all__ = [
     "completion_expert",
     "draw_segment",
     "record_experts",
-    "segment_distances",
     "train_only",
 ]

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from harness.kit.files.manifest_file import damaged
-from harness.kit.files.scaled_rows import little_endian
 from harness.kit.trajectories.experts.manifest import WHAT, ExpertManifest, write_manifest
 
-
-@dataclass(frozen=True)
-class Part:
-    """One array of `ExpertTrajectories`: its name there and its type on disk."""
-
-    name: str
-    dtype: Callable[[ExpertManifest], np.dtype]
-
-    @property
-    def file(self) -> str:
-        return f"{self.name}.bin"
-
-
-def _fixed(dtype: str) -> Callable[[ExpertManifest], np.dtype]:
-    return lambda manifest: little_endian(dtype)
-
-
-PARTS = (
-    Part("initial", _fixed("float32")),
-    Part("states", lambda manifest: little_endian(manifest.options.dtype)),
-    Part("scales", _fixed("float32")),
-    Part("memories", _fixed("float32")),
-    Part("losses", _fixed("float32")),
-    Part("batches", _fixed("int32")),
-)
+PARTS = {"initial": "<f4", "states": "<f4", "memories": "<f4", "losses": "<f4", "batches": "<i4"}
+"""The arrays of `ExpertTrajectories`, each a file, and their types there."""
 
 
 def array_shapes(manifest: ExpertManifest) -> dict[str, tuple[int, ...]]:
@@ -48,7 +22,6 @@ def array_shapes(manifest: ExpertManifest) -> dict[str, tuple[int, ...]]:
     return {
         "initial": (size,),
         "states": (*kept, size),
-        "scales": kept,
         "memories": (*kept, len(options.optimizer.memories), size),
         "losses": (options.experts, options.steps),
         "batches": (options.experts, options.steps, manifest.batch_size),
@@ -58,10 +31,9 @@ def array_shapes(manifest: ExpertManifest) -> dict[str, tuple[int, ...]]:
 def create(folder: Path, manifest: ExpertManifest, initial: np.ndarray) -> None:
     """Empty files and the initialisation, then the manifest, so a manifest has everything."""
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = array_shapes(manifest)
-    for part in PARTS:
-        with (folder / part.file).open("wb") as file:
-            file.truncate(prod(shapes[part.name]) * part.dtype(manifest).itemsize)
+    for name, size in _sizes(manifest).items():
+        with (folder / f"{name}.bin").open("wb") as file:
+            file.truncate(size)
             os.fsync(file.fileno())
     write_at(folder, manifest, "initial", (), initial)
     write_manifest(folder, manifest)
@@ -74,13 +46,12 @@ def write_at(
 
     place: leading indices of the first value.
     """
-    (part,) = (part for part in PARTS if part.name == name)
-    shape = array_shapes(manifest)[name]
+    shape, dtype = array_shapes(manifest)[name], np.dtype(PARTS[name])
     strides = [prod(shape[axis + 1 :]) for axis in range(len(place))]
     offset = sum(index * stride for index, stride in zip(place, strides, strict=True))
-    content = np.ascontiguousarray(values, dtype=part.dtype(manifest)).tobytes()
-    with (folder / part.file).open("r+b") as file:
-        file.seek(offset * part.dtype(manifest).itemsize)
+    content = np.ascontiguousarray(values, dtype=dtype).tobytes()
+    with (folder / f"{name}.bin").open("r+b") as file:
+        file.seek(offset * dtype.itemsize)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -88,17 +59,21 @@ def write_at(
 
 def require_sizes(folder: Path, manifest: ExpertManifest) -> None:
     """Raises HarnessError when a file is missing or has lost a part."""
-    shapes = array_shapes(manifest)
-    for part in PARTS:
-        size = prod(shapes[part.name]) * part.dtype(manifest).itemsize
-        file = folder / part.file
+    for name, size in _sizes(manifest).items():
+        file = folder / f"{name}.bin"
         if not file.exists() or file.stat().st_size != size:
-            raise damaged(folder, WHAT, f"{part.file} does not have {size} bytes")
+            raise damaged(folder, WHAT, f"{file.name} does not have {size} bytes")
 
 
-def mapped(folder: Path, manifest: ExpertManifest, part: Part) -> np.ndarray:
+def mapped(folder: Path, manifest: ExpertManifest, name: str) -> np.ndarray:
     """A part's array, read-only; a file of no bytes cannot be mapped, so its array is made."""
-    shape, dtype = array_shapes(manifest)[part.name], part.dtype(manifest)
+    shape, dtype = array_shapes(manifest)[name], np.dtype(PARTS[name])
     if not prod(shape):
         return np.zeros(shape, dtype)
-    return np.memmap(folder / part.file, dtype, "r", 0, shape)
+    return np.memmap(folder / f"{name}.bin", dtype, "r", 0, shape)
+
+
+def _sizes(manifest: ExpertManifest) -> dict[str, int]:
+    """Bytes of each file."""
+    shapes = array_shapes(manifest)
+    return {name: prod(shapes[name]) * np.dtype(dtype).itemsize for name, dtype in PARTS.items()}

@@ -24,8 +24,7 @@ class ExpertOptions:
     """How many experts, how long, and what is kept of them.
 
     steps: updates of each; every: updates between two kept states; batch_size: rows an update;
-    dtype: of the states on disk; float16 keeps a state's displacement from the initialisation,
-    within 2^-11 of its largest coordinate; seed: draws each expert's order of the rows.
+    seed: draws each expert's order of the rows.
     """
 
     experts: int = 4
@@ -33,7 +32,6 @@ class ExpertOptions:
     every: int = 10
     batch_size: int = 16
     optimizer: ExpertOptimizer = field(default_factory=ExpertOptimizer)
-    dtype: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -44,8 +42,6 @@ class ExpertOptions:
                 f"an expert of {self.steps} steps cannot keep a state every {self.every} steps",
                 hint="Choose steps as a multiple of every.",
             )
-        if self.dtype not in ("float32", "float16"):
-            raise UsageError(f"states are kept as float32 or float16, not '{self.dtype}'")
 
     @property
     def states(self) -> int:
@@ -68,6 +64,7 @@ class ExpertManifest:
     layout: ParameterLayout
     options: ExpertOptions
     dropout: Literal["off"] = "off"
+    dtype: Literal["float32"] = "float32"
 
     @property
     def batch_size(self) -> int:
@@ -84,6 +81,7 @@ class ExpertManifest:
             "initial": self.initial,
             "rows": self.rows,
             "dropout": self.dropout,
+            "dtype": self.dtype,
             "names": list(self.layout.names),
             "shapes": [list(shape) for shape in self.layout.shapes],
             **options,
@@ -97,7 +95,8 @@ class ExpertManifest:
             KeyError, TypeError: something is missing or unknown.
         """
         rest = dict(fields)
-        own = {name: rest.pop(name) for name in ("model", "data", "initial", "rows", "dropout")}
+        names = ("model", "data", "initial", "rows", "dropout", "dtype")
+        own = {name: rest.pop(name) for name in names}
         shapes = tuple(tuple(shape) for shape in rest.pop("shapes"))
         layout = ParameterLayout(tuple(rest.pop("names")), shapes)
         optimizer = dict(rest.pop("optimizer"))

@@ -148,7 +148,3 @@ def classification_expert(
             return accumulate_gradient(forward, batch, goals, shares)
 
         yield ExpertModel(classifier.model, layout, accumulate, len(rows))
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

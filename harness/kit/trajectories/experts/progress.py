@@ -21,7 +21,7 @@ _NAME = "progress.safetensors"
 class RecordingProgress:
     """Expert `expert` stands at state `state`; those before it are finished.
 
-    weights: [P] float32, unrounded even when states are kept as float16.
+    weights: [P] float32.
     """
 
     expert: int

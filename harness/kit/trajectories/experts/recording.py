@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from harness.context import StageContext
 from harness.errors import DivergenceError, HarnessError
 from harness.kit.files import manifest_file
-from harness.kit.files.scaled_rows import scaled_rows
 from harness.kit.training.batching import sample_batches
 from harness.kit.trajectories.experts.files import create, require_sizes, write_at
 from harness.kit.trajectories.experts.manifest import (
@@ -147,12 +146,7 @@ class _Recording:
     def _keep(self, progress: RecordingProgress) -> None:
         """First the state, then the note that it is there; a state written twice is the same."""
         options, place = self._options, (progress.expert, progress.state)
-        values = progress.weights
-        if options.dtype == "float16":
-            values = values - self.initial
-        stored, scales = scaled_rows(values.numpy()[None], options.dtype)
-        write_at(self.folder, self.manifest, "states", place, stored)
-        write_at(self.folder, self.manifest, "scales", place, scales)
+        write_at(self.folder, self.manifest, "states", place, progress.weights.numpy())
         write_at(self.folder, self.manifest, "memories", place, progress.memory.vectors.numpy())
         if progress.state + 1 == options.states:
             progress = RecordingProgress(progress.expert + 1, -1, progress.weights, progress.memory)

@@ -40,43 +40,6 @@ def draw_segment(
     Raises:
         UsageError: a start, its target or an expert lies beyond what was recorded.
     """
-    chosen = _require(trajectories, max_start, span, experts)
-    expert = chosen[int(generator.integers(len(chosen)))]
-    start = int(generator.integers(max_start))
-    return Segment(expert, start, start + span)
-
-
-def segment_distances(
-    trajectories: ExpertTrajectories, *, max_start: int, span: int, floor: float = 0.0
-) -> np.ndarray:
-    """[experts, max_start] float64 squared distances D between starts and their targets.
-
-    Args:
-        floor: the smallest D that is accepted is above it. Late in training experts hardly move,
-            and a loss that is divided by D explodes.
-
-    Raises:
-        UsageError: a target lies beyond what was recorded, or a D is not above the floor.
-    """
-    experts = _require(trajectories, max_start, span, None)
-    found = np.empty((len(experts), max_start))
-    for expert in experts:
-        for start in range(max_start):
-            begin, end = (trajectories.state(expert, s).double() for s in (start, start + span))
-            found[expert, start] = float((end - begin).square().sum())
-    if not (found > floor).all():
-        expert, start = np.argwhere(~(found > floor))[0]
-        raise UsageError(
-            f"expert {expert} moved by D = {found[expert, start]:.3g} from state {start} to state"
-            f" {start + span}, which is not above {floor:g}",
-            hint="Lower max_start, raise span, or raise the experts' learning rate.",
-        )
-    return found
-
-
-def _require(
-    trajectories: ExpertTrajectories, max_start: int, span: int, experts: Sequence[int] | None
-) -> Sequence[int]:
     options = trajectories.manifest.options
     if max_start < 1 or span < 1:
         raise UsageError(f"max_start and span should be 1 or more, got {max_start} and {span}")
@@ -89,4 +52,6 @@ def _require(
     chosen = range(options.experts) if experts is None else experts
     if not len(chosen) or not set(chosen) <= set(range(options.experts)):
         raise UsageError(f"there are experts 0 to {options.experts - 1}, asked for {list(chosen)}")
-    return chosen
+    expert = chosen[int(generator.integers(len(chosen)))]
+    start = int(generator.integers(max_start))
+    return Segment(expert, start, start + span)

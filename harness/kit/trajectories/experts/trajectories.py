@@ -22,16 +22,14 @@ from harness.kit.trajectories.experts.progress import read_progress
 class ExpertTrajectories:
     """States of all experts, and how they came from one to the next.
 
-    initial: [P] float32, where every expert began; states: [experts, states, P] as stored, see
-    `state`; scales: [experts, states] float32; memories: [experts, states, k, P] float32, see
-    `memory`; losses: [experts, steps] float32, of each step before its update; batches: [experts,
-    steps, batch] int32, the rows of each step.
+    initial: [P] float32, where every expert began; states: [experts, states, P] float32; memories:
+    [experts, states, k, P] float32, see `memory`; losses: [experts, steps] float32, of each step
+    before its update; batches: [experts, steps, batch] int32, the rows of each step.
     """
 
     manifest: ExpertManifest
     initial: np.ndarray
     states: np.ndarray
-    scales: np.ndarray
     memories: np.ndarray
     losses: np.ndarray
     batches: np.ndarray
@@ -54,19 +52,19 @@ class ExpertTrajectories:
                 f" {progress.state + 1} of {options.states} states of the next",
                 hint="Run the same command again: it computes only what is missing.",
             )
-        return cls(manifest, **{part.name: mapped(folder, manifest, part) for part in PARTS})
+        return cls(manifest, **{name: mapped(folder, manifest, name) for name in PARTS})
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, for a cache."""
         text = json.dumps(self.manifest.fields(), sort_keys=True).encode()
         manifest = np.frombuffer(text, dtype=np.uint8)
-        return {"manifest": manifest, **{p.name: np.array(getattr(self, p.name)) for p in PARTS}}
+        return {"manifest": manifest, **{name: np.array(getattr(self, name)) for name in PARTS}}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ExpertTrajectories:
         """What `arrays` gave."""
         fields = json.loads(arrays["manifest"].tobytes())
-        return cls(ExpertManifest.of_fields(fields), **{p.name: arrays[p.name] for p in PARTS})
+        return cls(ExpertManifest.of_fields(fields), **{name: arrays[name] for name in PARTS})
 
     def state(self, expert: int, state: int) -> Tensor:
         """[P] float32, a copy of an expert's parameters after `state * every` updates.
@@ -75,10 +73,7 @@ class ExpertTrajectories:
             UsageError: there is no such expert or state.
         """
         self._require(expert, state)
-        stored = self.states[expert, state].astype(np.float32)
-        if self.manifest.options.dtype == "float16":
-            stored = self.initial + stored * self.scales[expert, state]
-        return torch.from_numpy(np.array(stored, dtype=np.float32))
+        return torch.from_numpy(np.array(self.states[expert, state], dtype=np.float32))
 
     def memory(self, expert: int, state: int) -> OptimizerMemory:
         """A copy of the optimizer's memory at a state.
@@ -89,19 +84,6 @@ class ExpertTrajectories:
         self._require(expert, state)
         vectors = torch.from_numpy(np.array(self.memories[expert, state], dtype=np.float32))
         return OptimizerMemory(state * self.manifest.options.every, vectors)
-
-    def batches_between(self, expert: int, start: int, target: int) -> np.ndarray:
-        """[updates, batch] int32, the rows of every update from one state to a later one.
-
-        Raises:
-            UsageError: there is no such expert or state, or the target is not the later one.
-        """
-        self._require(expert, start)
-        self._require(expert, target)
-        if target <= start:
-            raise UsageError(f"no updates lead from state {start} to state {target}")
-        every = self.manifest.options.every
-        return np.array(self.batches[expert, start * every : target * every])
 
     def _require(self, expert: int, state: int) -> None:
         options = self.manifest.options

@@ -9,7 +9,7 @@ steps: exact for a single step, an approximation for more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -33,15 +33,12 @@ class OuterGradient:
     """What the outer optimiser needs.
 
     loss: of the loop's end; learned: one gradient for each learned tensor; log_step_size: the
-    gradient with respect to rho, the step size being exp(rho) and so always positive;
-    end: [P] the last parameters; exact: whether the gradient is that of the loss.
+    gradient with respect to rho, the step size being exp(rho) and so always positive.
     """
 
     loss: float
     learned: dict[str, Tensor]
     log_step_size: float
-    end: Tensor
-    exact: bool = True
 
 
 class Engine(Protocol):
@@ -83,8 +80,7 @@ def unroll(
         loss = outer(state.theta)
         found = torch.autograd.grad(loss, [*leaves.values(), rho], materialize_grads=True)
     gradients = dict(zip(leaves, found[:-1], strict=True))
-    end = state.theta.detach()
-    return _checked(OuterGradient(float(loss.detach()), gradients, float(found[-1]), end))
+    return _checked(OuterGradient(float(loss.detach()), gradients, float(found[-1])))
 
 
 def adjoint(
@@ -105,7 +101,7 @@ def adjoint(
         through = number > 0
         cotangents = sweep.back(number, states[number], cotangents, through_state=through)
         states.pop()
-    return sweep.result(loss, sweep.end, exact=True)
+    return sweep.result(loss)
 
 
 def tesla(
@@ -130,7 +126,7 @@ def tesla(
     loss, slope = _slope(outer, states[-1].theta)
     for number in range(len(loop.batches)):
         sweep.back(number, states[number], (slope,), through_state=False)
-    return sweep.result(loss, sweep.end, exact=len(loop.batches) == 1)
+    return sweep.result(loss)
 
 
 ENGINES: Mapping[EngineName, Engine] = {"unroll": unroll, "adjoint": adjoint, "tesla": tesla}
@@ -161,7 +157,6 @@ class _Sweep:
     loop: InnerLoop
     learned: LearnedTensors
     log_step_size: Tensor
-    end: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.step_size = self.log_step_size.detach().exp()
@@ -169,9 +164,7 @@ class _Sweep:
         self._rate = torch.zeros_like(self.step_size)
 
     def states(self, start: InnerState) -> list[InnerState]:
-        states = self.loop.states(start, self.learned, self.step_size)
-        self.end = states[-1].theta
-        return states
+        return self.loop.states(start, self.learned, self.step_size)
 
     def back(
         self,
@@ -190,9 +183,8 @@ class _Sweep:
         self._rate += pulled.step_size
         return pulled.state
 
-    def result(self, loss: float, end: Tensor, *, exact: bool) -> OuterGradient:
-        slope = float(self._rate * self.step_size)
-        return _checked(OuterGradient(loss, self._gradients, slope, end, exact))
+    def result(self, loss: float) -> OuterGradient:
+        return _checked(OuterGradient(loss, self._gradients, float(self._rate * self.step_size)))
 
 
 def _slope(outer: OuterLoss, end: Tensor) -> tuple[float, Tensor]:

@@ -66,10 +66,6 @@ class FlatModule:
         name = self._names.get(id(parameter))
         return parameter.detach() if name is None else self.layout.split(flat)[name]
 
-    def matches(self, parameter: nn.Parameter) -> bool:
-        """Whether the parameter, or one that it is tied to, has a place in the vector."""
-        return id(parameter) in self._names
-
     @cached_property
     def _names(self) -> dict[int, str]:
         parameters = self.layout.parameters(self.module)

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.kit.training.parameter_layout import ParameterLayout
 
 MatchingName = Literal["squared", "per-layer", "cosine", "product"]
-FLOOR = 1e-12
+_FLOOR = 1e-12
 """Least squared displacement of an expert, as a share of its squared parameters: below it, what
 float32 can tell apart is mostly rounding."""
 
@@ -25,13 +25,11 @@ class MatchingTarget:
     """The ends of an expert's segment, which a student trajectory should match.
 
     start, target: [P] the expert's parameters at both ends, in the layout's order.
-    floor: see `FLOOR`.
     """
 
     layout: ParameterLayout
     start: Tensor
     target: Tensor
-    floor: float = FLOOR
 
     def __post_init__(self) -> None:
         expected = (self.layout.size,)
@@ -108,7 +106,7 @@ class MatchingTarget:
     def _moved(self, what: str, start: Tensor, target: Tensor) -> Tensor:
         """D, the squared displacement."""
         moved = (target - start).square().sum()
-        least = self.floor * torch.maximum(start.square().sum(), target.square().sum())
+        least = _FLOOR * torch.maximum(start.square().sum(), target.square().sum())
         if not bool(moved > least):
             raise UsageError(
                 f"{what} did not move between the start and the target of a segment"
@@ -141,25 +139,6 @@ def adapter_pairs(layout: ParameterLayout) -> list[tuple[str, str]]:
 def products(tensors: Mapping[str, Tensor], pairs: list[tuple[str, str]]) -> list[Tensor]:
     """Each adapter's B A, flattened."""
     return [(tensors[second] @ tensors[first]).reshape(-1) for first, second in pairs]
-
-
-def losses_by_part(segment: MatchingTarget, end: Tensor) -> dict[str, float]:
-    """The squared loss of the parts A and B of adapters and of all else, each by its own D.
-
-    Before any training B is zero, so no gradient reaches A: from there the two part ways. NaN for
-    a part that the expert did not move.
-    """
-    layout = segment.layout
-    ends, starts, targets = (layout.split(t) for t in (end, segment.start, segment.target))
-    sums: dict[str, list[float]] = {}
-    for name in layout.names:
-        part = "A" if _FIRST in name else "B" if _SECOND in name else "other"
-        gap, moved = sums.setdefault(part, [0.0, 0.0])
-        sums[part] = [
-            gap + float((ends[name] - targets[name]).double().square().sum()),
-            moved + float((starts[name] - targets[name]).double().square().sum()),
-        ]
-    return {part: gap / moved if moved else float("nan") for part, (gap, moved) in sums.items()}
 
 
 def relative_displacement(start: Tensor, end: Tensor) -> float:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from harness.errors import UsageError
 
-RegulariserName = Literal["neighbour", "norm", "none"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 
 
@@ -41,24 +40,21 @@ class RegulariserWeight:
     """The weight lambda of a regulariser over the outer steps.
 
     peak: its largest value; schedule: `constant`, or rising from 0 to the peak as a line or as
-    half a cosine wave over the share `rise` of the steps.
+    half a cosine wave.
     """
 
     peak: float
     schedule: ScheduleName = "linear"
-    rise: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.peak >= 0 or not math.isfinite(self.peak):
             raise UsageError(f"a regulariser's weight should be 0 or more, got {self.peak:g}")
-        if not 0 < self.rise <= 1:
-            raise UsageError(f"the share of rising steps should be in (0, 1], got {self.rise:g}")
 
     def at(self, step: int, steps: int) -> float:
         """lambda of outer step `step`, counted from 0, of `steps`."""
         if self.schedule == "constant":
             return self.peak
-        done = min(1.0, step / max(1.0, self.rise * (steps - 1)))
+        done = step / max(1, steps - 1)
         return self.peak * (
             done if self.schedule == "linear" else (1 - math.cos(math.pi * done)) / 2
         )

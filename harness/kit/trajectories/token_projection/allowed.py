@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from harness.errors import UsageError
-from harness.fingerprint import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,29 +31,26 @@ class AllowedTokens:
             raise UsageError(
                 f"all {self.vocabulary} tokens of the vocabulary are forbidden, so no vector has a"
                 " nearest one",
-                hint="Forbid fewer tokens.",
             )
         ascending = bool((self.ids[1:] > self.ids[:-1]).all())
         if not ascending or int(self.ids[0]) < 0 or int(self.ids[-1]) >= self.vocabulary:
             raise UsageError("allowed tokens should ascend within the vocabulary")
 
 
-def allow_tokens(
-    tokenizer: PreTrainedTokenizerFast, vocabulary: int, forbidden: Collection[int] = ()
-) -> AllowedTokens:
+def allow_tokens(tokenizer: PreTrainedTokenizerFast, vocabulary: int) -> AllowedTokens:
     """The tokens that decode to text of their own.
 
     Not allowed: special and added tokens, rows of the table beyond the tokenizer, tokens whose
     name says that they are unused, bytes that are no character by themselves, and empty ones.
 
     Args:
-        vocabulary: rows of the embedding table; forbidden: ids that are not allowed either.
+        vocabulary: rows of the embedding table.
 
     Raises:
         UsageError: none is left.
     """
     known = min(vocabulary, len(tokenizer))
-    refused = {*forbidden, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    refused = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     names = tokenizer.convert_ids_to_tokens(list(range(known)))
     candidates = [
         token
@@ -74,14 +68,3 @@ def allow_tokens(
         if text and _REPLACEMENT not in text
     ]
     return AllowedTokens(torch.tensor(kept, dtype=torch.int64), vocabulary)
-
-
-def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
-    """64 hexadecimal digits over how a tokenizer splits text and what its ids mean."""
-    return digest(_definition(tokenizer))
-
-
-def _definition(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """Without what a call may leave behind: its padding and truncation."""
-    state = dict(json.loads(tokenizer.backend_tokenizer.to_str()))
-    return {name: part for name, part in state.items() if name not in ("padding", "truncation")}

@@ -49,7 +49,6 @@ def nearest_tokens(
     allowed: AllowedTokens,
     *,
     metric: Metric = "l2",
-    block: int = 0,
 ) -> NearestTokens:
     """The nearest allowed row of `table` for each vector; the lowest id among equals.
 
@@ -57,7 +56,6 @@ def nearest_tokens(
 
     Args:
         vectors: [n, d]; table: [vocabulary, d], on the same device.
-        block: rows of the table at once; 0 for as many as take about 16 MiB.
 
     Raises:
         UsageError: shapes do not fit, or a vector of zeros has no cosine.
@@ -69,7 +67,7 @@ def nearest_tokens(
         ids = ids[(table[ids] != 0).any(1)]
         if not len(ids):
             raise UsageError("every allowed row is zero, so none has a cosine")
-    size = block or max(1, _BLOCK_VALUES // max(len(vectors), table.shape[1]))
+    size = max(1, _BLOCK_VALUES // max(len(vectors), table.shape[1]))
     search = _Search(vectors, metric)
     for start in range(0, len(ids), size):
         part = ids[start : start + size]

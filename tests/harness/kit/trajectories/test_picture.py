@@ -38,10 +38,7 @@ def drawn() -> list[DrawnTrajectory]:
     ]
 
 
-LOSSES = {
-    "drawn segments": list(enumerate(np.geomspace(0.9, 0.1, 40).tolist(), 1)),
-    "held-out experts": [(1, 0.95), (2, 0.5), (3, 0.2)],
-}
+LOSSES = list(enumerate(np.geomspace(0.9, 0.1, 40).tolist(), 1))
 
 
 class TestPlane:
@@ -97,7 +94,7 @@ class TestPicture:
         assert widths[0] == pytest.approx(widths[1])
 
     def test_losses_stand_at_their_steps(self) -> None:
-        losses = {"a": [(1, 1.0), (3, 0.5)]}
+        losses = [(1, 1.0), (3, 0.5)]
         values = trajectory_picture(drawn(), losses)["hconcat"][1]["layer"][1]["data"]["values"]
         assert [(p["step"], p["loss"]) for p in values] == [(1, 1), (3, 0.5)]
 
@@ -107,9 +104,7 @@ class TestPicture:
     def test_a_loss_of_zero_has_no_place_on_a_logarithmic_axis(
         self, values: Sequence[float], scale: str
     ) -> None:
-        chart = trajectory_picture(drawn(), {"loss": list(enumerate(values))})["hconcat"][1][
-            "layer"
-        ][1]
+        chart = trajectory_picture(drawn(), list(enumerate(values)))["hconcat"][1]["layer"][1]
         assert chart["encoding"]["y"]["scale"]["type"] == scale
 
     def test_it_is_drawn_with_every_name(self) -> None:
@@ -119,7 +114,11 @@ class TestPicture:
         assert png is not None
         check_picture("trajectories", png)
         svg = convert.vegalite_to_svg(spec)
-        for name in [*(each.name for each in drawn()), *LOSSES, "first principal component"]:
+        for name in [
+            *(each.name for each in drawn()),
+            "matching loss",
+            "first principal component",
+        ]:
             assert name in svg
 
     def test_without_the_extra_there_is_no_picture_and_no_error(

@@ -217,7 +217,7 @@ def test_real_rows_as_synthetic_batch_under_flat_weights_match(tmp_path: Path) -
     )
     matches = matching.accumulate(0, teacher, pool, teacher, NO_REPLAY)
     for match in matches:
-        assert match.alignment.loss == pytest.approx(0.0, abs=1e-6)
+        assert 1 - match.alignment.similarity == pytest.approx(0.0, abs=1e-6)
 
 
 def test_matching_moves_weight_to_samples_with_the_right_gradient(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_gradient_in_the_generator_losses_equals_double_backward(
         weighted_gradient(head, synthetic, label, torch.softmax(-losses / temperature, 0)),
     )
     expected.backward()
-    assert match.alignment.loss == pytest.approx(expected.item(), abs=1e-10)
+    assert 1 - match.alignment.similarity == pytest.approx(expected.item(), abs=1e-10)
     torch.testing.assert_close(got, losses.grad, rtol=1e-6, atol=1e-10)
 
 
@@ -106,7 +106,7 @@ def test_equal_batches_with_uniform_weights_match_perfectly() -> None:
     head = double_head(5, 3)
     batch = HeadBatch.at(head, torch.randn(8, 5, dtype=torch.float64), 1)
     match = batch.match(batch.mean_gradient(), torch.full((8,), 1 / 8, dtype=torch.float64))
-    assert match.alignment.loss == pytest.approx(0.0, abs=1e-12)
+    assert 1 - match.alignment.similarity == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_cosine_is_of_weight_and_bias_as_one_vector() -> None:
@@ -123,7 +123,7 @@ def test_a_zero_gradient_gives_loss_1_and_no_nan(zero: str) -> None:
     real = zeros if zero in ("real", "both") else ones
     synthetic = zeros if zero in ("synthetic", "both") else ones
     alignment = align(real, synthetic)
-    assert alignment.loss == 1.0
+    assert alignment.similarity == 0
     assert alignment.degenerate
     assert all((leaf == 0).all() for leaf in alignment.direction)
 
@@ -196,7 +196,7 @@ def test_network_gradients_equal_autograd_and_double_backward(match: str) -> Non
     expected = naive_loss(target, autograd_network(classifier, names, synthetic, weights))
     expected.backward()
 
-    assert got.alignment.loss == pytest.approx(expected.item(), abs=1e-10)
+    assert 1 - got.alignment.similarity == pytest.approx(expected.item(), abs=1e-10)
     torch.testing.assert_close(got.weight_gradient, weights.grad, rtol=1e-6, atol=1e-10)
 
 
@@ -361,4 +361,4 @@ def test_a_whole_network_matches_its_own_batch_under_uniform_weights() -> None:
         classifier, matched_parameters(classifier, "full"), classifier.encode(make_rows(6, 1)), 0
     )
     match = batch.match(batch.mean_gradient(), torch.full((6,), 1 / 6, dtype=torch.float64))
-    assert match.alignment.loss == pytest.approx(0.0, abs=1e-12)
+    assert 1 - match.alignment.similarity == pytest.approx(0.0, abs=1e-12)

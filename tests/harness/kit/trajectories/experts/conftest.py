@@ -39,7 +39,7 @@ def make_expert_model() -> Callable[..., ExpertModel]:
             model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(dropout), nn.Linear(4, 1))
 
         def accumulate(rows: np.ndarray) -> Tensor:
-            chosen = torch.from_numpy(rows)
+            chosen = torch.from_numpy(rows.copy())
             loss = (model(inputs[chosen]) - targets[chosen]).square().mean()
             loss.backward()
             return loss.detach()

@@ -60,7 +60,7 @@ def test_adapters_of_a_language_model_are_replayed_from_its_kept_batches(
     lm.model.eval()
     parameters = list(layout.parameters(lm.model).values())
     nn.utils.vector_to_parameters(found.state(1, 1), parameters)
-    for batch in found.batches_between(1, 1, 2):
+    for batch in found.batches[1, 2:4]:
         loss = example_losses(lm.model, rows.batch(batch, lm.pad_id, "cpu")).mean()
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
@@ -98,7 +98,7 @@ def test_a_classifier_is_replayed_from_its_kept_batches(
     assert (len(layout.names) == len(names)) == (pattern == "*")
     parameters = [names[name] for name in layout.names]
     nn.utils.vector_to_parameters(found.state(0, 1), parameters)
-    for batch in found.batches_between(0, 1, 2):
+    for batch in found.batches[0, 2:4]:
         losses = [
             functional.cross_entropy(
                 classifier.model(input_ids=torch.tensor(encoded.ids[row])[None].long()).logits,

@@ -48,24 +48,23 @@ def require_equal(one: ExpertTrajectories, other: ExpertTrajectories) -> None:
         np.testing.assert_array_equal(array, other.arrays()[name], err_msg=name)
 
 
-SYNCS = 8 + 2 * 4 + 6 * 6
+SYNCS = 7 + 2 * 3 + 6 * 5
 """Files and manifest; two first states; six later states with losses and batches."""
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "dtype", "moments"),
-    [(ADAM, "float16", range(1, SYNCS + 1, 7)), (MOMENTUM, "float32", [29, 52])],
+    ("optimizer", "moments"),
+    [(ADAM, range(1, SYNCS + 1, 6)), (MOMENTUM, [24, 43])],
     ids=["adam", "momentum"],
 )
 def test_killed_at_a_sync_it_ends_with_the_same_bits(
     record: Record,
     tmp_path: Path,
     optimizer: ExpertOptimizer,
-    dtype: str,
     moments: Sequence[int],
 ) -> None:
-    """A later state has six syncs, so every seventh meets each kind."""
-    attempt = partial(record, optimizer=optimizer, dtype=dtype)
+    """A later state has five syncs, so every sixth meets each kind."""
+    attempt = partial(record, optimizer=optimizer)
     undisturbed = attempt(folder=tmp_path / "undisturbed")
     for moment in moments:
         folder = tmp_path / str(moment)

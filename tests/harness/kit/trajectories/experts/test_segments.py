@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.kit.trajectories.experts import (
-    ExpertTrajectories,
-    Segment,
-    draw_segment,
-    segment_distances,
-)
+from harness.kit.trajectories.experts import ExpertTrajectories, Segment, draw_segment
 
 Record = Callable[..., ExpertTrajectories]
 
@@ -46,12 +41,8 @@ def test_a_target_beyond_the_last_state_is_refused(
     record: Record, max_start: int, span: int
 ) -> None:
     found = record()
-    for ask in (
-        lambda: draw_segment(found, np.random.default_rng(0), max_start=max_start, span=span),
-        lambda: segment_distances(found, max_start=max_start, span=span),
-    ):
-        with pytest.raises(UsageError, match=r"need\s+5 states, and 4 were kept"):
-            ask()
+    with pytest.raises(UsageError, match=r"need\s+5 states, and 4 were kept"):
+        draw_segment(found, np.random.default_rng(0), max_start=max_start, span=span)
 
 
 @pytest.mark.parametrize(("max_start", "span"), [(3, 1), (2, 2), (1, 3)])
@@ -71,36 +62,8 @@ def test_no_start_and_no_span_are_refused(record: Record) -> None:
             draw_segment(found, np.random.default_rng(0), max_start=max_start, span=span)
 
 
-def test_distances_are_squared_lengths_between_start_and_target(record: Record) -> None:
-    found = record()
-    distances = segment_distances(found, max_start=2, span=2)
-    for expert in range(2):
-        for start in range(2):
-            ends = (found.states[expert, s].astype(np.float64) for s in (start, start + 2))
-            expected = np.linalg.norm(np.subtract(*ends)) ** 2
-            assert distances[expert, start] == pytest.approx(expected)
-            assert expected > 0
-
-
-def test_an_expert_that_hardly_moves_is_refused_by_name(record: Record) -> None:
-    found = record()
-    floor = float(segment_distances(found, max_start=3, span=1).max())
-    with pytest.raises(UsageError, match=r"expert 0 moved by D = .* from state 0 to state 1"):
-        segment_distances(found, max_start=3, span=1, floor=floor)
-
-
-def test_states_that_float16_cannot_tell_apart_are_refused(record: Record) -> None:
-    arrays = record().arrays()
-    arrays["states"][1, 2] = arrays["states"][1, 1]
-    same = ExpertTrajectories.of_arrays(arrays)
-    with pytest.raises(UsageError, match="expert 1 moved by D = 0 from state 1 to state 2"):
-        segment_distances(same, max_start=3, span=1)
-
-
 def test_states_that_do_not_exist_are_refused(record: Record) -> None:
     found = record()
     for expert, state in ((2, 0), (0, 4), (-1, 0), (0, -1)):
         with pytest.raises(UsageError, match=f"no state {state} of expert {expert}"):
             found.state(expert, state)
-    with pytest.raises(UsageError, match="no updates lead from state 2 to state 2"):
-        found.batches_between(0, 2, 2)

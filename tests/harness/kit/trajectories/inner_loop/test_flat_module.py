@@ -81,11 +81,6 @@ def test_a_matched_table_moves_the_embeddings_and_the_tied_head() -> None:
     torch.testing.assert_close(moved, 2 * plain)
 
 
-def test_an_adapters_lookup_table_is_not_matched() -> None:
-    world = make_world()
-    assert not world.view.matches(world.lm.model.get_input_embeddings().weight)
-
-
 @pytest.mark.parametrize("kind", ["flash_attention_2", "flex_attention"])
 def test_attention_without_second_derivatives_is_refused(kind: str) -> None:
     lm = make_lm()

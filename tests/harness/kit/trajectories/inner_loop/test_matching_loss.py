@@ -17,7 +17,6 @@ from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.inner_loop.matching_loss import (
     MatchingName,
     MatchingTarget,
-    losses_by_part,
     relative_displacement,
 )
 from harness.kit.trajectories.inner_loop.optimizers import Adam, Sgd
@@ -152,17 +151,6 @@ def test_a_segment_of_other_parameters_or_not_finite_is_refused() -> None:
         MatchingTarget(layout, torch.zeros(3), torch.zeros(4))
     with pytest.raises(UsageError, match="start is not finite"):
         MatchingTarget(layout, torch.full((3,), torch.nan), torch.zeros(3))
-
-
-def test_at_the_adapters_start_the_first_matrices_cannot_follow_and_the_parts_tell() -> None:
-    world = make_world(trained=False)
-    segment = expert(world, torch.optim.SGD(parameters(world), 1.0))
-    loop = world.loop("sgd", CHUNKS[:1])
-    one = loop.states(world.start("sgd"), world.learned(), torch.tensor(1.0).double())[-1].theta
-    parts = losses_by_part(segment, one)
-    assert set(parts) == {"A", "B"}
-    assert parts["A"] == pytest.approx(1)
-    assert parts["B"] < 0.9
 
 
 def test_how_far_a_loop_moves_is_told_relative_to_the_parameters() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,13 +14,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.errors import HarnessError, UsageError
-from harness.kit.trajectories.token_projection import AllowedTokens, Metric, nearest_tokens
+from harness.kit.trajectories.token_projection import (
+    AllowedTokens,
+    Metric,
+    nearest,
+    nearest_tokens,
+)
 
 METRICS: tuple[Metric, ...] = ("l2", "cosine")
 
 
 def all_of(table: Tensor) -> AllowedTokens:
     return AllowedTokens(torch.arange(len(table)), len(table))
+
+
+@contextmanager
+def blocks_of(rows: int, values: int) -> Iterator[None]:
+    """The table is searched by so many rows at once, of so many values each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "_BLOCK_VALUES", rows * values)
+        yield
 
 
 def brute_force(vector: Tensor, table: Tensor, ids: list[int], metric: str) -> tuple[int, float]:
@@ -80,8 +95,9 @@ def test_blocks_change_nothing_even_where_rows_are_equal(
     copies = torch.randint(rows, (40,), generator=generator)
     table = distinct[copies]
     vectors = torch.cat([table[:4], torch.randn(5, 7, generator=generator)])
-    whole = nearest_tokens(vectors, table, all_of(table), metric=metric, block=40)
-    parts = nearest_tokens(vectors, table, all_of(table), metric=metric, block=size)
+    whole = nearest_tokens(vectors, table, all_of(table), metric=metric)
+    with blocks_of(size, len(vectors)):
+        parts = nearest_tokens(vectors, table, all_of(table), metric=metric)
     assert torch.equal(whole.ids, parts.ids)
     torch.testing.assert_close(whole.distances, parts.distances, rtol=1e-12, atol=1e-14)
     lowest = {int(copy): place for place, copy in reversed(list(enumerate(copies)))}
@@ -92,9 +108,8 @@ def test_blocks_change_nothing_even_where_rows_are_equal(
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_the_lowest_id_wins_among_equals(metric: Metric, block: int) -> None:
     table = torch.tensor([[9.0, -9.0], [1.0, 2.0], [1.0, 2.0], [0.0, 3.0], [1.0, 2.0]])
-    found = nearest_tokens(
-        torch.tensor([[1.0, 2.1]]), table, all_of(table), metric=metric, block=block
-    )
+    with blocks_of(block, 2):
+        found = nearest_tokens(torch.tensor([[1.0, 2.1]]), table, all_of(table), metric=metric)
     assert found.ids.tolist() == [1]
     later = AllowedTokens(torch.tensor([0, 2, 4]), 5)
     assert nearest_tokens(torch.tensor([[1.0, 2.1]]), table, later, metric=metric).ids == 2
