@@ -1,4 +1,4 @@
-"""How much distilled data a method may return, and how that is shared among the classes."""
+"""Budgets: rows of each class, in total or in percent of train, and even shares among classes."""
 
 from __future__ import annotations
 

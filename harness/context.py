@@ -1,4 +1,4 @@
-"""What the host lends a plugin while it works on one stage: seeds, device, progress, caches."""
+"""The context of a stage: seeds, device, progress bars, caches and a folder to work in."""
 
 from __future__ import annotations
 

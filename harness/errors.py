@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with what was wrong, where, and what to do about it."""
+"""Errors that users meet: what was wrong, where, and what to do about it."""
 
 from __future__ import annotations
 

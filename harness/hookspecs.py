@@ -1,4 +1,4 @@
-"""What a plugin can offer: one documented hook each.
+"""Hook specifications: what a plugin can register and be told of, one documented hook each.
 
 A plugin is a module with functions of these names, marked `@harness.hookimpl`, that an entry
 point of the group `harness` names. `target` is a class, or `"module:attribute"` so that listing

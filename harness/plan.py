@@ -1,4 +1,4 @@
-"""What there is to do: cells with keys, the plan that holds them, and what is told of a stage."""
+"""The plan of a suite: tasks, cells with keys, and the events of a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds, loads and isolates plugins: a broken one costs the user that plugin and one line."""
+"""The plugin host: finds, loads and isolates plugins; a broken one costs one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suites: the TOML files that own the protocol, and the changes a user makes to one."""
+"""Suites: the protocol as TOML, and the changes that a user makes to one."""
 
 from __future__ import annotations
 

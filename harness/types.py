@@ -1,4 +1,4 @@
-"""The nouns of the flow: what tasks, distillers, students and evaluators give one another."""
+"""The data types of the flow: task data, distilled data, recipe, score."""
 
 from __future__ import annotations
 

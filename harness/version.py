@@ -1,3 +1,3 @@
-"""The version of this distribution, where everything may read it."""
+"""The version of this distribution."""
 
 __version__ = "0.1.0"

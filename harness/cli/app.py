@@ -1,4 +1,4 @@
-"""Puts the commands together, the project's own and those that plugins add."""
+"""The command-line application: the project's own commands, and those that plugins add."""
 
 from __future__ import annotations
 

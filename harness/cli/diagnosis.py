@@ -1,4 +1,4 @@
-"""What `harness doctor` looks at: packages, device, plugins and the data of each task."""
+"""The checks of `harness doctor`: packages, device, plugins and the data of each task."""
 
 from __future__ import annotations
 

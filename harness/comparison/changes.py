@@ -1,4 +1,4 @@
-"""What is not the same on both sides: methods, options, recipe, versions, data and machine."""
+"""Differences in settings: methods, options, recipe, versions, data and machine of both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From two names to everything that `harness compare` says about them."""
+"""`harness compare`: runs paired by seeds, differences with intervals, tests and verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison of A and B finds: changes, paired differences, and disagreement on items."""
+"""Results of a comparison: changed settings, paired differences, disagreement on items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On which test items A and B disagree, and what their items say about the difference."""
+"""Item-level comparison: bootstrap and crossed intervals, McNemar's test, largest differences."""
 
 from __future__ import annotations
 

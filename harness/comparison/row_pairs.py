@@ -1,4 +1,4 @@
-"""Which row of A stands against which row of B."""
+"""Pairs of rows to compare: by task, student, evaluator, method and budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records A and B mean: two folders, or methods or commits of one folder."""
+"""The two sides of a comparison: two folders, or two methods or commits of one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison on a terminal: what changed, the paired differences, the items."""
+"""A comparison as tables for a terminal."""
 
 from __future__ import annotations
 

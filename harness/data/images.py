@@ -1,4 +1,4 @@
-"""Images of a table: their bytes as they were found, and what they show as eight-bit RGB."""
+"""Images in tables: the bytes of their files, and their pixels as eight-bit RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random bits as a function of a key and a counter: the same on every device, in any order.
+"""Counter-based random bits: a function of key and counter, the same on every device.
 
 The bits are those of SplitMix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
 Generators"), entered at any place: word i of the stream of a key.

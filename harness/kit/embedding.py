@@ -1,4 +1,4 @@
-"""Vectors of a task's rows, by an encoder or TF-IDF, computed once and shared."""
+"""Embeddings of a task's rows by a proxy's encoder or TF-IDF, computed once and shared."""
 
 from __future__ import annotations
 

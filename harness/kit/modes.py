@@ -1,4 +1,4 @@
-"""Models set aside for a while: in evaluation mode, and without chatter."""
+"""Evaluation mode for a while, and transformers without its output."""
 
 from __future__ import annotations
 

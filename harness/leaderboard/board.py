@@ -1,4 +1,4 @@
-"""The leaderboard of a set of records: one table for each task, student and evaluator."""
+"""The leaderboard: a table for each task, student and evaluator, and what they say together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The footer: what was measured, under which protocol, on what machine, and what is missing."""
+"""The footer of a table: data, protocol, machine, and what is missing."""
 
 from __future__ import annotations
 

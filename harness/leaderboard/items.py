@@ -1,4 +1,4 @@
-"""What item outcomes add to a row: the test set's own sampling error, and other items' verdict."""
+"""Item outcomes in a table: sampling error of the test set, and ranks on resampled items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of distillation: what a set gains over random rows, and what full data has over it.
+"""Summary measures: DD-Ranking's label-robust score, and the area under a budget curve.
 
 All accuracies are fractions in [0, 1]; a value above 1 in magnitude is taken for a percent and
 refused, because the score below passes through an exponential.

@@ -1,4 +1,4 @@
-"""What several tables say together: average ranks over tasks, and transfer to other students."""
+"""Summaries over tables: average ranks over tasks, and transfer to other students."""
 
 from __future__ import annotations
 

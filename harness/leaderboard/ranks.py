@@ -1,4 +1,4 @@
-"""Ranks of methods: how sure they are within a table, and over many tables."""
+"""Rank statistics: rank intervals within a table, Friedman and Nemenyi tests over tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of a table's rows: means, comparisons with the baseline, ranks and costs."""
+"""A table's rows: means with intervals, tests against the baseline, ranks and costs."""
 
 from __future__ import annotations
 

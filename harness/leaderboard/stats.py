@@ -1,4 +1,4 @@
-"""Intervals, paired comparisons and corrections for scores measured over seeds and items."""
+"""Statistics over seeds and items: t, bootstrap and crossed intervals, paired tests, Holm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a board is made of: tables, their rows, and the facts printed under them."""
+"""Tables and rows of a board, as data."""
 
 from __future__ import annotations
 

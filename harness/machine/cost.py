@@ -1,4 +1,4 @@
-"""What a stage costs: wall seconds over all its attempts, and the highest memory it held."""
+"""Cost of a stage: wall seconds over all attempts, and peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device and how many threads a run uses: settings, with `auto` as the default."""
+"""Device and threads of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars with ETA on a terminal, lines now and then elsewhere."""
+"""Progress on stderr: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 

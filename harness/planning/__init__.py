@@ -1,1 +1,1 @@
-"""From a suite to cells with keys."""
+"""Planning: from a request to a suite, its components, keys and cells."""

@@ -1,4 +1,4 @@
-"""From a suite to cells with keys: what there is to do, before any of it is done."""
+"""Plan building: cells of every task, distiller, budget, seed, student and evaluator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether tasks, students and evaluators of a plan fit one another, as far as they say so."""
+"""Compatibility checks of a plan: tasks, students and evaluators against one another."""
 
 from __future__ import annotations
 

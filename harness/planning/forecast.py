@@ -1,4 +1,4 @@
-"""How long a plan will take, from earlier records."""
+"""Forecast of a plan's duration, from earlier records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller asks for: a suite, the parts that replace its own, and where things lie."""
+"""Requests: a suite, what replaces its own parts, and where data and results lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The components that a suite names, found in the registry and given the suite's options."""
+"""A suite's components, found in the registry and given the suite's options."""
 
 from __future__ import annotations
 

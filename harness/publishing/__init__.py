@@ -1,1 +1,1 @@
-"""Sets, models and records as folders for others."""
+"""Export of sets, models and records, for use elsewhere."""

@@ -1,4 +1,4 @@
-"""Learning curves: what a stage measured at every step, thinned to what a page can show."""
+"""Learning curves of a stage, thinned to what a page can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cell leaves behind that did not become a record."""
+"""Failures: cells that did not become a record, with stage and error."""
 
 from __future__ import annotations
 

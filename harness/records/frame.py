@@ -1,4 +1,4 @@
-"""Records as rows of one flat table: a column for each fact, and item outcomes as lists."""
+"""Records as a pandas frame: a column for each fact, item outcomes as lists."""
 
 from __future__ import annotations
 

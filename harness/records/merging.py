@@ -1,4 +1,4 @@
-"""Several results folders as one: the same run counts once, and may not contradict itself."""
+"""Merging of results folders: a run counts once, and may not contradict itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads stored records fast, and takes none whose numbers cannot be used."""
+"""Reading of records from JSON, fast and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One evaluated run as one JSON document, complete enough to rebuild the board from."""
+"""The record of an evaluated run: one JSON document, enough to rebuild the board from."""
 
 from __future__ import annotations
 

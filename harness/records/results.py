@@ -1,4 +1,4 @@
-"""Records read back from a results folder, as objects, as a frame and as a board."""
+"""The results of a folder: its records and failures, filtered, as a frame."""
 
 from __future__ import annotations
 

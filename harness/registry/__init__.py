@@ -1,1 +1,1 @@
-"""What plugins have on offer, how it is named, what it must keep."""
+"""The registry: components on offer, their specs, options and contracts."""

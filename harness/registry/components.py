@@ -1,4 +1,4 @@
-"""Registered components: what a plugin offers, its options, and instances made from names."""
+"""Registered components, and configured ones: with their options resolved."""
 
 from __future__ import annotations
 

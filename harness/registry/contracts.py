@@ -1,4 +1,4 @@
-"""Border checks: what comes out of a plugin is what it promised, or the cell fails clearly."""
+"""Contract checks: what comes out of a plugin is what it promised, or the cell fails."""
 
 from __future__ import annotations
 

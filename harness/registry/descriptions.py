@@ -1,4 +1,4 @@
-"""What a component says of itself: the docstrings of its classes, and its options one by one."""
+"""Descriptions of components and their options, read from docstrings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a component is named in suites and on the command line: `NAME[:ARGUMENT]` and options."""
+"""Component specs, as in suites and on the command line: `NAME[:ARGUMENT]` and options."""
 
 from __future__ import annotations
 

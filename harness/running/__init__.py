@@ -1,1 +1,1 @@
-"""What a stage does, and which stage is due."""
+"""Carrying out a plan: due cells, the work of their stages, records."""

@@ -1,4 +1,4 @@
-"""Which cells of a plan are due, and what became of them."""
+"""The backlog of a plan: due cells, and the outcome of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker needs to rebuild a plan and take part in it: one picklable description."""
+"""Jobs: picklable requests from which a worker rebuilds the plan and takes part in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a finished cell to its record."""
+"""From a finished or failed cell to its record or failure."""
 
 from __future__ import annotations
 

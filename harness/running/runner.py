@@ -1,4 +1,4 @@
-"""Carries out a plan: which cell's stage is due, which is known, and what failed."""
+"""The runner: which cell's stage is due, locked, known already, or failed."""
 
 from __future__ import annotations
 

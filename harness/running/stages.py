@@ -1,4 +1,4 @@
-"""What the stages of a cell do: distil, fit over the grid of rates, evaluate."""
+"""The work of a cell's stages: distil, fit over the learning-rate grid, evaluate."""
 
 from __future__ import annotations
 

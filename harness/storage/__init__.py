@@ -1,1 +1,1 @@
-"""Records and artifacts on disk: atomic, locked, found again by key."""
+"""Storage of records and artifacts: atomic, locked, by key."""

@@ -1,4 +1,4 @@
-"""Arrays that stages share."""
+"""The cache of arrays that stages share, with their seconds charged to every user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distilled sets and trained students between stages."""
+"""Artifacts between stages: distilled sets and trained students."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders that are seen whole or not at all."""
+"""Atomic writes: files and folders that are seen whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records and artifacts on disk: atomic, locked, found again by key."""
+"""The store: records, artifacts and locks of a results folder."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The conformance kits that plugin authors run."""
+"""Conformance kits for plugin authors, and toy components."""

@@ -1,4 +1,4 @@
-"""What the conformance kits share: demands on a plugin's part, and a student fitted twice."""
+"""What the conformance kits share: contexts, demands, and a student fitted twice."""
 
 from __future__ import annotations
 

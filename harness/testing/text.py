@@ -1,4 +1,4 @@
-"""The conformance kit: what a plugin's author runs to know that the host will accept it.
+"""The conformance kit for text classification: tasks, distillers, students, evaluators.
 
     from harness.testing.text import check_distiller
     def test_my_distiller(tmp_path):

@@ -1,1 +1,1 @@
-"""Records checked against themselves; artifacts that no record needs."""
+"""Upkeep of results folders: verification of records, garbage collection of artifacts."""

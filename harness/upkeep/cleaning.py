@@ -1,4 +1,4 @@
-"""What a results folder keeps that its records do not need, and its removal under the locks."""
+"""Garbage collection of a results folder: artifacts that no record needs, under their locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one record must satisfy on its own, whatever else lies in its folder."""
+"""Consistency rules of a single record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that records hold together: each on its own, with one another, and with their scores."""
+"""Verification of records: each on its own, with one another, and against item outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model a variant is: a small one, a configuration of open_clip, or one in a JSON file."""
+"""Model configurations of open_clip by variant: a small one, a named one, or a JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task `icons`: solid icons of Font Awesome, drawn in colours, sizes and rotations.
+"""The task `icons`: icons of Font Awesome, drawn in colours, sizes and rotations.
 
 The icons come with the package `fontawesomefree` (CC BY 4.0), of which only the font and two data
 files are read. Everything drawn is settled by the icon's name and the number of the drawing.

@@ -1,4 +1,4 @@
-"""Reads images with captions from folders and tar files, with errors that name the file."""
+"""Readers of images with captions: folders, and tar files in the WebDataset format."""
 
 from __future__ import annotations
 

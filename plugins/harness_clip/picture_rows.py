@@ -1,4 +1,4 @@
-"""Tables of images with captions, made once and checked as they come in."""
+"""Rows of images with captions, built and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of open_clip models that were trained before: a tag that open_clip knows, or a file."""
+"""Pre-trained weights of open_clip: a tag, or a safetensors file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIPs taught by a larger one, as open_clip, CLIP-KD and MobileCLIP do, and rows that it rates."""
+"""Distillation of CLIP by a larger teacher: open_clip, CLIP-KD, MobileCLIP; rows by CLIP score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Further captions of a row, replayable: its own with some words left out."""
+"""Replayable caption augmentation: words left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP-KD as a distiller."""
+"""The distiller `clip-kd` (CLIP-KD)."""
 
 from __future__ import annotations
 

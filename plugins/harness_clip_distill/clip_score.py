@@ -1,4 +1,4 @@
-"""Rows ranked by how alike a teacher finds their image and caption."""
+"""The distiller `clip-score`: rows with the largest cosine of image and caption."""
 
 from __future__ import annotations
 

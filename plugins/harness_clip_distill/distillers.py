@@ -1,4 +1,4 @@
-"""The teacher itself, a student without a teacher, and a student taught as open_clip does."""
+"""The distillers `teacher`, `clip-contrastive` and `clip-distill` (open_clip's)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP-KD's loss of a batch: any of its six terms beside the contrastive loss."""
+"""CLIP-KD's objective: six distillation terms beside the contrastive loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights of CLIP-KD's terms, checked."""
+"""Weights of CLIP-KD's terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""open_clip's distillation loss of a batch."""
+"""open_clip's distillation objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reinforced data as a distiller: teachers' embeddings of many views, stored once."""
+"""The distiller `clip-reinforce`: reinforced data sets, as in MobileCLIP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MobileCLIP's loss of a batch: several captions, and teachers' embeddings of the same views."""
+"""MobileCLIP's objective: several captions, and teachers' embeddings of the same views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What teachers say of every augmentation and every caption of the train rows, computed once."""
+"""Teachers' embeddings of augmented views and captions, computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of distillers whose teacher looks at rows as they are."""
+"""Options of distillers with a teacher: stored or live embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a distiller's teacher is asked: by what it said of the rows once, or batch by batch."""
+"""A teacher during training: its stored embeddings, or a forward pass of every batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coresets: the train rows that stand best for all of them, by geometry or by training."""
+"""Coresets: train rows chosen by geometry or by short training runs; random rows, all rows."""
 
 from __future__ import annotations
 

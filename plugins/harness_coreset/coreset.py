@@ -1,4 +1,4 @@
-"""What every coreset does: consider a pool of train rows, choose within groups, report."""
+"""The base of coreset methods: pool, candidates by group, choice, report."""
 
 from __future__ import annotations
 

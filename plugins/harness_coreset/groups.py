@@ -1,4 +1,4 @@
-"""Which train rows may be chosen, and how many of each class: the same rule for every coreset."""
+"""Groups of candidates and their quotas: by class, or all together."""
 
 from __future__ import annotations
 

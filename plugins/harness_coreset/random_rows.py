@@ -1,4 +1,4 @@
-"""The two rows of every board: rows drawn at random, and all of them."""
+"""The distillers `random` and `full`: rows drawn at random, and all of train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row below all others: the student as it is before any training."""
+"""The distiller `base`: the student before any training."""
 
 from __future__ import annotations
 

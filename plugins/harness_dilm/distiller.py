@@ -1,4 +1,4 @@
-"""The distillers `vanilla-lm` (language model and selection) and `dilm` (with matching between)."""
+"""The distillers `vanilla-lm` and `dilm` (with gradient matching)."""
 
 from __future__ import annotations
 

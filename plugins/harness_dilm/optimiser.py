@@ -1,4 +1,4 @@
-"""AdamW on a schedule with clipping: one class for the generator and for the learner."""
+"""AdamW on a schedule with clipping, for generator and learner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the method says about itself: the quality of its samples, and how matching went."""
+"""The method's report: quality of its samples, and how matching went."""
 
 from __future__ import annotations
 

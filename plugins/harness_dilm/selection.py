@@ -1,4 +1,4 @@
-"""The choice of the rows to keep among too many generated ones (DiLM, section 3.5)."""
+"""Selection among generated rows: k-means, herding, random, by likelihood (DiLM, section 3.5)."""
 
 from __future__ import annotations
 

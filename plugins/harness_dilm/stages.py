@@ -1,4 +1,4 @@
-"""The method's three stages, each a function of the task, the options and the context's seed."""
+"""The stages of DiLM: language modelling, gradient matching, generation with selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets that were distilled elsewhere, on the same board as any method."""
+"""Sets that were distilled elsewhere, as a method."""
 
 from __future__ import annotations
 

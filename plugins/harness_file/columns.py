@@ -1,4 +1,4 @@
-"""From the columns of a table made elsewhere to those of a task."""
+"""Mapping of a table's columns to those of a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distiller `file`: rows read from a file or the hub instead of being made."""
+"""The distiller `file`: rows read from a file or the hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a distilled set are shown to a language model, and in which orders."""
+"""Demonstrations for in-context learning: which rows, and in which orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In-context learning as a student: the distilled rows are shown to a model, not trained on."""
+"""The student `in-context`: distilled rows shown to a language model, not trained on."""
 
 from __future__ import annotations
 

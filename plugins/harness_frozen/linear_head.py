@@ -1,4 +1,4 @@
-"""Logistic regression on standardised vectors: the head of the students that train nothing else."""
+"""Logistic regression on standardised vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What students have in common that fit a linear head to vectors of texts and leave those alone."""
+"""The base of linear students: a logistic regression on frozen text vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model with demonstrations in front of every query: a classifier without training."""
+"""In-context prediction: class probabilities behind demonstrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads many rows behind the same tokens, whose keys and values are computed once.
+"""Reading behind a shared prefix, whose keys and values are computed once.
 
 Three ways give the same logits. `packed` lays rows end to end, each a branch that sees the prefix
 and itself alone: nothing is padded and the prefix is never copied, but a family has to take a mask

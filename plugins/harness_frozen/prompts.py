@@ -1,4 +1,4 @@
-"""Prompts of labelled rows: their text, and their tokens piece by piece.
+"""Prompts of labelled rows, as text and as tokens.
 
 A prompt is made of pieces, each tokenised by itself as the continuation of what precedes it, so
 that all queries behind the same demonstrations begin with the same tokens, and an answer with the

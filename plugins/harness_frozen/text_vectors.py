@@ -1,4 +1,4 @@
-"""What a student as built makes of texts: one vector a row, computed once for all stages."""
+"""Frozen text vectors of an untrained student, computed once for all stages."""
 
 from __future__ import annotations
 

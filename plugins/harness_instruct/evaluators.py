@@ -1,4 +1,4 @@
-"""Evaluators of language models: the most probable choice, and how probable completions are."""
+"""The evaluators `multiple-choice` and `completion`: accuracy by likelihood, likelihoods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instructions on their way from a table as found to the splits of a task."""
+"""Instruction rows: prompts and completions, from tables as found to splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools of instructions to choose from, by name or as a file."""
+"""Pools of instructions to choose from: P3, others by name, or a file."""
 
 from __future__ import annotations
 

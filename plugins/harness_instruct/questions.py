@@ -1,4 +1,4 @@
-"""Multiple-choice questions as corpora write them, and the instructions made of them."""
+"""Multiple-choice questions, and the instructions made of them."""
 
 from __future__ import annotations
 

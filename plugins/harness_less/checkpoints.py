@@ -1,4 +1,4 @@
-"""A moment of the warm-up: the trained weights, Adam's memory of them, and the rates so far."""
+"""Checkpoints of the warm-up: trained weights, Adam's state, learning rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients of single rows at a checkpoint, and what Adam would make of them."""
+"""Gradient features at a checkpoint: gradients of single rows, or Adam's updates for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a row from being scored, as numbers for arrays."""
+"""Flaws of rows that cannot be scored: unreadable, not finite, zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LESS as a distiller: warm-up, scores, selection, report."""
+"""The distiller `less`: warm-up, influence scores, selection, report."""
 
 from __future__ import annotations
 

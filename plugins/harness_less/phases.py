@@ -1,4 +1,4 @@
-"""From a task to scored rows: read, warm up, look at the target, score."""
+"""The phases of LESS: reading, warm-up, target gradients, scores."""
 
 from __future__ import annotations
 

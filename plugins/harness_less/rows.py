@@ -1,4 +1,4 @@
-"""Pool and target as token rows: those that can be read, each distinct one once."""
+"""Pool and target as distinct, readable token rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Influence of the pool's rows on the target: exactly, or through stored features."""
+"""Influence scores of the pool's rows: exact, or from stored features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best rows that a budget of rows, and one of tokens, allow."""
+"""Selection of the best rows under a budget of rows, and one of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Influence through features that are kept, so that later targets cost no gradients of the pool."""
+"""Influence scores from stored features, so that later targets need no gradients of the pool."""
 
 from __future__ import annotations
 

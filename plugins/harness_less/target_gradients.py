@@ -1,4 +1,4 @@
-"""The target's gradients at a checkpoint: which rows count, and one direction a subtask."""
+"""The target's gradients at a checkpoint: usable rows, one direction a subtask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short LoRA run on a part of the pool, one resumable epoch after the other."""
+"""The warm-up: a short LoRA run on a part of the pool, resumable by epoch."""
 
 from __future__ import annotations
 

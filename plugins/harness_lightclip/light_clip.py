@@ -1,4 +1,4 @@
-"""LightCLIP as a distiller: a student trained with three additions that its saved model lacks."""
+"""The distiller `lightclip`: a student trained without a teacher, by LightCLIP's three losses."""
 
 from __future__ import annotations
 

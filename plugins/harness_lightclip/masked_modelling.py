@@ -1,4 +1,4 @@
-"""Words predicted by the text tower from their neighbours and from the image."""
+"""Masked language modelling with the image's help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LightCLIP's loss of a batch: softened contrast, matched tokens, masked words."""
+"""LightCLIP's objective: softened contrast, matched tokens, masked words."""
 
 from __future__ import annotations
 

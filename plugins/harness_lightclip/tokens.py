@@ -1,4 +1,4 @@
-"""A batch's embeddings together with what the towers made of single patches and words."""
+"""Token features: what the towers make of single patches and words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lm-eval as an evaluator: the harness's own tasks and lm-eval's, on the model in memory."""
+"""lm-eval as an evaluator of the model in memory: our tasks, and lm-eval's own."""
 
 from __future__ import annotations
 

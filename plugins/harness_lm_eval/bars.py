@@ -1,4 +1,4 @@
-"""lm-eval's own progress bars, shown where the harness shows its own."""
+"""lm-eval's progress bars, shown by the stage's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transformers model in memory as lm-eval's model, silent and checked."""
+"""The adapter from a model in memory to lm-eval's interface, with checks."""
 
 from __future__ import annotations
 

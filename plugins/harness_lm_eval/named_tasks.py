@@ -1,4 +1,4 @@
-"""lm-eval's own tasks: found by name or as YAML, loaded once for each use, refused early."""
+"""lm-eval's own tasks, by name or as YAML."""
 
 from __future__ import annotations
 

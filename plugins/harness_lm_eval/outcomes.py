@@ -1,4 +1,4 @@
-"""From lm-eval's results to a score: fractions, and one outcome for each document."""
+"""Scores and item outcomes from lm-eval's results."""
 
 from __future__ import annotations
 

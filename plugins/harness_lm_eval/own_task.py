@@ -1,4 +1,4 @@
-"""A split of a harness task as an lm-eval task in memory: no file, no index, no cache."""
+"""A task's split as an lm-eval task in memory."""
 
 from __future__ import annotations
 

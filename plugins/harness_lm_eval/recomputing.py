@@ -1,4 +1,4 @@
-"""Metrics again from a record's item outcomes alone."""
+"""Metrics recomputed from a record's item outcomes."""
 
 from __future__ import annotations
 

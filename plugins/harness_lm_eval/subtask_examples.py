@@ -1,4 +1,4 @@
-"""Examples in front of a question that come from its own subtask, as in lm-eval's own MMLU."""
+"""Few-shot examples from a question's own subtask, as in lm-eval's MMLU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lm-eval changes around it while it works, put back afterwards."""
+"""Global state that lm-eval changes, put back afterwards."""
 
 from __future__ import annotations
 

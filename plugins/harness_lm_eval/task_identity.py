@@ -1,4 +1,4 @@
-"""What in a named lm-eval task can change a score, as one hash."""
+"""The identity of a named lm-eval task: a hash of what can change a score."""
 
 from __future__ import annotations
 

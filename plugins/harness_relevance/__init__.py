@@ -1,4 +1,4 @@
-"""Rows of the pool by what they have to do with a target, and the plain scores to compare with."""
+"""Relevance to a target: BM25, DSIR, RDS and RDS+; perplexity and length as plain scores."""
 
 from __future__ import annotations
 

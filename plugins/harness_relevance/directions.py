@@ -1,4 +1,4 @@
-"""Vectors as directions, with those that have none left out of the target."""
+"""Unit vectors for cosines; zero vectors of the target left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Length: the longest or the shortest completions."""
+"""Length: the rows with the longest, or the shortest, completions."""
 
 from __future__ import annotations
 

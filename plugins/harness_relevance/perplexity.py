@@ -1,4 +1,4 @@
-"""Perplexity: rows by how much a language model is surprised at their completions."""
+"""Perplexity pruning: rows by a language model's perplexity of their completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows scores pick within a budget: the highest, or those that queries take in turn."""
+"""Top-k within a budget: by score, or in turns of the queries."""
 
 from __future__ import annotations
 

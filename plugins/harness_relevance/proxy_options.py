@@ -1,4 +1,4 @@
-"""The options of methods that look at instructions through a language model."""
+"""Options of methods that embed or score instructions by a language model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RDS: rows that a language model's last hidden state holds to be like a subtask."""
+"""RDS: rows whose last hidden states are most similar to a subtask's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RDS+: the target's examples take turns in choosing the rows most like them."""
+"""RDS+: rows nearest to the target's examples by weighted mean hidden states, in turns."""
 
 from __future__ import annotations
 

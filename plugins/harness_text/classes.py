@@ -1,4 +1,4 @@
-"""Class names of a label column as users have them: text, integers, booleans or numbers."""
+"""Class names of a label column: text, integers, booleans or numbers."""
 
 from __future__ import annotations
 

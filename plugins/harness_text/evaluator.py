@@ -1,4 +1,4 @@
-"""Scores a classifier's predictions on one split."""
+"""The evaluator `classification`: accuracy and F1 on one split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled texts on their way from a table as found to the splits of a task."""
+"""Labelled texts, from tables as found to splits."""
 
 from __future__ import annotations
 

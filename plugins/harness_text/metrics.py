@@ -1,4 +1,4 @@
-"""The measures of a classifier: accuracy, F1, and GLUE's mean of the two."""
+"""Metrics of classification: accuracy, F1, and GLUE's mean of the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds and reads sequence classifiers with transformers, quietly and reproducibly."""
+"""Construction of sequence classifiers by transformers, reproducibly."""
 
 from __future__ import annotations
 

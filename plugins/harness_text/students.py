@@ -1,4 +1,4 @@
-"""Students for text classification, all trained by the same loop."""
+"""Students for text classification: families of encoders, and any of the hub."""
 
 from __future__ import annotations
 

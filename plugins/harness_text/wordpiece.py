@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary learnt from a task's own texts, the same on every machine.
+"""WordPiece vocabularies learnt from a task's own texts, reproducibly.
 
 The trainer of the `tokenizers` library breaks ties by hash order, so two runs may give two
 vocabularies; here ties are broken by the text of the pair.

@@ -1,4 +1,4 @@
-"""What layers are inherited by and what is masked, by name; without torch, for listings."""
+"""Option values of TinyCLIP: inheritance, depth, masks; need no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affinity mimicking as an objective: the teacher's distributions over a batch, both ways."""
+"""Affinity mimicking as an objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phases of a training, each kept when it ends, so that a run that is killed goes on with it."""
+"""Phases of a training run, each kept when it ends, so that a killed run resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TinyCLIP's stages: models on the way from the teacher's size to the student's."""
+"""Progressive training in stages, from the teacher's size to the student's."""
 
 from __future__ import annotations
 

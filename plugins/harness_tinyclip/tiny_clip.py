@@ -1,4 +1,4 @@
-"""TinyCLIP as a distiller."""
+"""The distiller `tinyclip`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From scores of classes to predictions, the rank of the right class, and metrics."""
+"""Classification metrics from class scores: top-1, top-5, and ranks of the right class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts that stand for a class, from templates or from the task, and their mean embedding."""
+"""Class embeddings: the mean of a class's texts, from templates or the task."""
 
 from __future__ import annotations
 

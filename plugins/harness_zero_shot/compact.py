@@ -1,4 +1,4 @@
-"""Small whole numbers in the narrowest type that a record keeps."""
+"""Integers in the narrowest type that a record keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of some images that were classified rightly, and of some that were not."""
+"""Contact sheets of rightly and wrongly classified images."""
 
 from __future__ import annotations
 

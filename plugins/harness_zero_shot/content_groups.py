@@ -1,4 +1,4 @@
-"""Which rows show the same image or bear the same caption, by content."""
+"""Groups of rows with the same image or the same caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's embeddings of images and texts, checked for shape, numbers and length."""
+"""Image and text embeddings of a model, checked."""
 
 from __future__ import annotations
 

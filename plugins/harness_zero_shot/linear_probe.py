@@ -1,4 +1,4 @@
-"""The evaluator `linear-probe`: how well a linear classifier on frozen image embeddings does."""
+"""The evaluator `linear-probe`: logistic regression on frozen image embeddings."""
 
 from __future__ import annotations
 

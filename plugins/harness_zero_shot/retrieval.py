@@ -1,4 +1,4 @@
-"""The evaluator `retrieval`: the image for a caption, and the caption for an image."""
+"""The evaluator `retrieval`: recall at 1, 5 and 10, images by text and texts by image."""
 
 from __future__ import annotations
 

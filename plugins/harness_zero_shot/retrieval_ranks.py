@@ -1,4 +1,4 @@
-"""The rank of the best right answer to each query, in bounded memory."""
+"""Ranks of the best positive of each query, in bounded memory."""
 
 from __future__ import annotations
 

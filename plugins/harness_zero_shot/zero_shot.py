@@ -1,4 +1,4 @@
-"""The evaluator `zero-shot`: an image is of the class whose texts lie nearest."""
+"""The evaluator `zero-shot`: classification by the nearest class text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentations of images that can be replayed: settled by seed, row and number alone.
+"""Replayable image augmentation, drawn by seed, row and visit: crops, flips and colours.
 
 What is drawn are shares of an image's sides, so a teacher that takes images of another size sees
 the same part of each.

@@ -1,4 +1,4 @@
-"""Rows of images with captions, held as arrays of one size."""
+"""Rows of images and captions as arrays of the size that a model takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multiply-adds of a forward pass, counted where they happen."""
+"""Multiply-adds of a forward pass, counted by hooks where they happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch encoded part by part, to keep the activations of one part, or equal rows once."""
+"""Micro-batches of a large contrastive batch: gradient caching, and equal captions encoded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the layers of a CLIP's two towers are, each layer for itself; as JSON and back."""
+"""The shape of a CLIP: heads and widths of every layer of both towers, as JSON and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CLIP whose layers differ in heads and widths, with open_clip's parameter names."""
+"""A CLIP whose layers have shapes of their own, under open_clip's parameter names."""
 
 from __future__ import annotations
 

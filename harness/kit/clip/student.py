@@ -1,4 +1,4 @@
-"""A student whose untrained CLIP model distillers train with an objective of their own."""
+"""Students that give their untrained CLIP away, and its training with a method's own objective."""
 
 from __future__ import annotations
 

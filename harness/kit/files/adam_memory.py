@@ -1,4 +1,4 @@
-"""What Adam remembers of a module's parameters, taken and put back by name."""
+"""The state of an Adam optimizer, by parameter name: taken, stored and put back."""
 
 from __future__ import annotations
 

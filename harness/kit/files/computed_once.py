@@ -1,4 +1,4 @@
-"""Results of a long phase kept as safetensors in a stage's folder, for a run that is killed."""
+"""Arrays of a long phase, computed once and kept as safetensors in a stage's folder."""
 
 from __future__ import annotations
 

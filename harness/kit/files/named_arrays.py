@@ -1,4 +1,4 @@
-"""Arrays under names for one file: groups of them, and rows of unequal lengths."""
+"""Naming of arrays in one file: groups by prefix, and rows of unequal lengths."""
 
 from __future__ import annotations
 

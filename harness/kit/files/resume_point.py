@@ -1,4 +1,4 @@
-"""Where a long phase stands, written every few minutes, so that a run that is killed goes on."""
+"""Resume points: the state of a long phase, written every few minutes and read after a kill."""
 
 from __future__ import annotations
 

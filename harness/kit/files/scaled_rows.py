@@ -1,4 +1,4 @@
-"""Rows of floats as they lie on disk: float32, or float16 scaled so that no row is out of range."""
+"""Rows of floats on disk: float32, or float16 with a scale for each row."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Gradients of single rows, and what they say of one row's influence on another."""
+"""Per-example gradients, their random projections, and the influence of one row on another."""

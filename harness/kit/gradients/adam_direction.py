@@ -1,4 +1,4 @@
-"""The step that Adam would take if one example's gradient were the next one."""
+"""Adam's update for the gradient of a single example, given the optimizer's state."""
 
 from __future__ import annotations
 

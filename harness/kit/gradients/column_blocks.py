@@ -1,4 +1,4 @@
-"""A wide matrix that exists only as blocks of neighbouring columns."""
+"""Matrices too wide to hold: streams of blocks of neighbouring columns, and products with them."""
 
 from __future__ import annotations
 

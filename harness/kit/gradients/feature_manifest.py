@@ -1,4 +1,4 @@
-"""What a stored feature depends on, written beside it, so that no two kinds are ever mixed."""
+"""The manifest of stored gradient features: model, checkpoint, layout, projection and data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature rows on disk: written in any order, resumed after a crash, never mixed with others."""
+"""Gradient features on disk: written in any order, resumed after a kill, never mixed."""
 
 from __future__ import annotations
 

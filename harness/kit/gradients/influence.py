@@ -1,4 +1,4 @@
-"""How much each training row's feature points the way the target rows' features do."""
+"""Influence of training rows on a target: cosines of gradient features, over checkpoints (LESS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a causal language model takes the keys and values of what it has read already."""
+"""The key-value cache argument of transformers' causal language models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts and completions as tokens: where one ends, the other begins, and nothing is lost.
+"""Tokenisation of prompts and completions: chat templates, truncation, and where one ends.
 
 A prompt's trailing blanks go to the completion before anything is tokenised, because tokenizers
 of subwords join a blank with the word that follows it. A completion's tokens are those that

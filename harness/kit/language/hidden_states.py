@@ -1,4 +1,4 @@
-"""Vectors of a causal language model's rows, from its last hidden states, in one pass."""
+"""Embeddings of rows pooled from a causal language model's last hidden states, in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token rows of a causal language model with the tokens that it is asked to predict."""
+"""Token rows with labels: which tokens a causal language model is asked to predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of every example of a causal language model, over its own labelled tokens."""
+"""The loss of each example of a causal language model, over its own labelled tokens."""
 
 from __future__ import annotations
 

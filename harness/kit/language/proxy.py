@@ -1,4 +1,4 @@
-"""What an untrained language model sees in an instruction task's rows, computed once and shared."""
+"""An untrained language model as proxy: a task's embeddings and likelihoods, computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a causal language model has to read to score continuations, each token as seldom as can be.
+"""The rows read to score continuations: prompts that several share are read once.
 
 The choices of a question follow the same prompt. Read one by one they repeat it; here the prompt
 is read once, with all its continuations behind it as branches: a token of a branch sees the prompt

@@ -1,4 +1,4 @@
-"""A student whose fresh language model other methods may look through."""
+"""Students that give their untrained language model away, as a proxy for other methods."""
 
 from __future__ import annotations
 

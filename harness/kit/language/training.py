@@ -1,4 +1,4 @@
-"""Trains a causal language model on completions, with the loop that all students share."""
+"""Fine-tuning of a causal language model on completions, by the loop that all students share."""
 
 from __future__ import annotations
 

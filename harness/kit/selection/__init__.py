@@ -1,1 +1,1 @@
-"""Choosing rows by where their embeddings lie."""
+"""Selection of rows: clustering, herding, the pool to choose from, the target to choose for."""

@@ -1,4 +1,4 @@
-"""Herding: the points whose running mean follows the mean of all points."""
+"""Herding: points whose running mean follows the mean of all points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which train rows a method considers where looking at all of them would cost too much."""
+"""The pool of train rows that a method considers where all would cost too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a selection is made for: the validation rows."""
+"""The target of a selection: the validation rows."""
 
 from __future__ import annotations
 

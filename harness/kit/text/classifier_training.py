@@ -1,4 +1,4 @@
-"""Trains text classifiers by the loop that all students share."""
+"""Fine-tuning of text classifiers, by the loop that all students share."""
 
 from __future__ import annotations
 

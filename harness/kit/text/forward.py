@@ -1,4 +1,4 @@
-"""Logits of ragged rows with almost no padding: packed where the family allows, else in groups."""
+"""Forward passes over ragged rows: packed where the family allows, else grouped by length."""
 
 from __future__ import annotations
 

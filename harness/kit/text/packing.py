@@ -1,4 +1,4 @@
-"""Runs BERT-like encoders on rows laid end to end, so that no linear layer computes padding.
+"""Packed BERT-like encoders: rows laid end to end, so that no linear layer computes padding.
 
 Linear layers, norms and dropout see one sequence of all the rows' tokens; attention is computed
 row by row, in spans of similar length. The classification heads of these families read only the

@@ -1,4 +1,4 @@
-"""Ragged token rows, grouped by length so that almost no padding is computed."""
+"""Batches of ragged token rows, grouped by length so that little padding is computed."""
 
 from __future__ import annotations
 

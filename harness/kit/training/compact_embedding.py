@@ -1,4 +1,4 @@
-"""Trains only the embedding rows that occur, exactly as dense AdamW would train the whole matrix.
+"""Training of the embedding rows that occur, exactly as dense AdamW trains the whole matrix.
 
 A row whose token never occurs has zero gradient in every step, so AdamW (Loshchilov and Hutter
 2019, algorithm 2) only multiplies it by `1 - lr_t * weight_decay`. The product of those factors

@@ -1,4 +1,4 @@
-"""The training loop that all students share: one recipe, exact gradients, few pads."""
+"""The training loop that all students share: AdamW on a schedule, as the recipe says."""
 
 from __future__ import annotations
 

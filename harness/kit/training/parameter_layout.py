@@ -1,4 +1,4 @@
-"""Which parameter lies where in a flat gradient vector, fixed by name and shape."""
+"""The layout of a flat parameter vector: names, shapes and offsets."""
 
 from __future__ import annotations
 

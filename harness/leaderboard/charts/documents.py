@@ -1,4 +1,4 @@
-"""The board as charts: Vega-Lite documents, drawn by the page in a browser or into a file."""
+"""A board's charts as Vega-Lite documents: scores, budgets, costs, parameters, heatmaps."""
 
 from __future__ import annotations
 

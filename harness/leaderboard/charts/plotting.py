@@ -1,4 +1,4 @@
-"""The board's charts as files: SVG, PNG or PDF, drawn without a browser."""
+"""A board's charts as SVG, PNG or PDF files, drawn without a browser."""
 
 from __future__ import annotations
 

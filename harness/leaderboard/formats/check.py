@@ -1,4 +1,4 @@
-"""Whether a committed board is still the one its records give."""
+"""`leaderboard --check`: whether a committed board is still the one that its records give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells that people read, shared by the terminal and Markdown."""
+"""A table's columns as people read them, shared by terminal, Markdown and page."""
 
 from __future__ import annotations
 

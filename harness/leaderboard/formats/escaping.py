@@ -1,4 +1,4 @@
-"""Text from plugins and records made harmless for the place where it is shown."""
+"""Escaping of text from plugins and records for terminals, Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 

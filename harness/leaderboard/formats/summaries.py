@@ -1,4 +1,4 @@
-"""The cells of what several tables say together, shared by the terminal and Markdown."""
+"""Rankings and transfer as small tables, shared by terminal, Markdown and page."""
 
 from __future__ import annotations
 

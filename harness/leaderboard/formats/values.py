@@ -1,4 +1,4 @@
-"""The numbers of a row by name, as fractions, seconds and bytes, for formats that programs read."""
+"""A row's numbers by name, as fractions, seconds and bytes, for formats that programs read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts data, style, script and chart library into one file that needs no network."""
+"""The HTML page put together: data, style, script and chart library in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page's script is given: cells as people read them, points of charts, and runs."""
+"""The JSON that the HTML page shows: cells, chart points, and every run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Methods that look at where rows lie among others."""
+"""Coresets by the geometry of embeddings."""

@@ -1,4 +1,4 @@
-"""Coresets that look at where the rows lie: embed the candidates, choose, measure the cover."""
+"""The base of geometric coresets: embeds the candidates, chooses, measures the cover."""
 
 from __future__ import annotations
 

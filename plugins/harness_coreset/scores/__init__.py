@@ -1,1 +1,1 @@
-"""Methods that look at how hard a row is for a short run."""
+"""Coresets by difficulty scores of short training runs."""

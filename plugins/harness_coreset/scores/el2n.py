@@ -1,4 +1,4 @@
-"""EL2N: how wrong short-trained proxies are about each row."""
+"""EL2N: the error norm of each row under proxies trained for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting: how often a proxy unlearns each row while it trains."""
+"""Forgetting events: how often a proxy unlearns each row while it trains."""
 
 from __future__ import annotations
 

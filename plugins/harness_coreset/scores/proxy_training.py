@@ -1,4 +1,4 @@
-"""A short training run of a fresh proxy on the candidates, watched from time to time."""
+"""Short training runs of a proxy on the candidates, with predictions from time to time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coresets that train a proxy for a while and keep the rows with extreme scores."""
+"""The base of scored coresets: train proxies, keep the hardest or the easiest rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generator's loss on a row, and its class-conditional training (DiLM, stage 1)."""
+"""Class-conditional language modelling: the generator's loss and training (DiLM, stage 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class-conditional generator: a causal language model with a start token for each class."""
+"""The generator: a causal language model with a start token for each class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generator may be called: a student, `gpt2`, `gpt2:tiny`, a folder, or a pinned hub id."""
+"""Names of generators: a student, `gpt2`, `gpt2:tiny`, a folder, or a pinned hub id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Well-formed synthetic rows, as many as asked for, with what went wrong on the way."""
+"""Synthesis: generated rows, well-formed and as many as asked for."""
 
 from __future__ import annotations
 

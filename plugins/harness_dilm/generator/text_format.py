@@ -1,4 +1,4 @@
-"""Rows as token sequences: `<bos_c> field <sep> field <end>`, and back; perhaps a start before."""
+"""The text format of rows: `<bos_c> field <sep> field <end>`, written and parsed."""
 
 from __future__ import annotations
 

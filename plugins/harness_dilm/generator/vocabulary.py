@@ -1,4 +1,4 @@
-"""A byte-level BPE vocabulary of a task's own, for a generator trained from scratch."""
+"""A byte-level BPE vocabulary of a task's own, for generators trained from scratch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all causal language models share as students: building, fitting, reading back."""
+"""The base of causal language models as students: building, fitting, reading back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Causal language models as students: the families with a name, and any other."""
+"""Families of causal language models: named variants, and any of the hub."""
 
 from __future__ import annotations
 

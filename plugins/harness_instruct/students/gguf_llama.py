@@ -1,4 +1,4 @@
-"""Reads a Llama model and its tokenizer from a GGUF file, dequantised to float32 in seconds.
+"""Llama models from GGUF files, with their tokenizer, dequantised to float32.
 
 llama.cpp stores the rows of the query and key matrices of each head in the order of its own
 rotary embedding; they are put back in the order that transformers expects.

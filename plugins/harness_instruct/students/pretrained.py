@@ -1,4 +1,4 @@
-"""Builds and reads causal language models with transformers, quietly and reproducibly."""
+"""Construction of causal language models by transformers, reproducibly."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which of a teacher's weights a smaller CLIP starts from."""
+"""Weight inheritance: which of a teacher's weights a smaller CLIP starts from."""

@@ -1,4 +1,4 @@
-"""Weights of a teacher for a smaller student: fewer heads, narrower, fewer layers."""
+"""Weight inheritance, manual: leading heads and channels, a choice of layers."""
 
 from __future__ import annotations
 

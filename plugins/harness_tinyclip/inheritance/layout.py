@@ -1,4 +1,4 @@
-"""Which axis of which parameter of a CLIP runs over hidden numbers, heads, words and so on."""
+"""Axes of a CLIP's parameters: hidden channels, heads, feed-forward channels, words, positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some hidden numbers, heads, inner numbers and layers of a CLIP, cut out as smaller weights."""
+"""Structured pruning: selected channels, heads and layers cut out as smaller weights."""
 
 from __future__ import annotations
 

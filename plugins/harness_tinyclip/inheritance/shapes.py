@@ -1,4 +1,4 @@
-"""Shapes on the way from a teacher's to a student's, and the sizes that masks shall reach."""
+"""Intermediate shapes between teacher and student, and the sizes of the stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens of a student's vocabulary a teacher's has, too."""
+"""Tokens that the vocabularies of student and teacher share."""
 
 from __future__ import annotations
 

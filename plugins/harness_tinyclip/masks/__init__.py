@@ -1,1 +1,1 @@
-"""Learned masks on the weights of a CLIP."""
+"""Automatic inheritance: masks learned on the weights of a CLIP, then folded in."""

@@ -1,4 +1,4 @@
-"""One size target for both towers: a penalty on being too large, and the ascent of its weights."""
+"""The size constraint of mask learning: a Lagrangian penalty on both towers together."""
 
 from __future__ import annotations
 

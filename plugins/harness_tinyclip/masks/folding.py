@@ -1,4 +1,4 @@
-"""Masks multiplied into the weights, and what they set to 0 cut away: a smaller model, the same."""
+"""Folding of learned masks into a smaller model."""
 
 from __future__ import annotations
 

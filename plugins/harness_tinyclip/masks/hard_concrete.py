@@ -1,4 +1,4 @@
-"""The stretched concrete distribution of a mask in [0, 1] that is exactly 0 or 1 at times.
+"""The hard concrete distribution of masks in [0, 1] (L0 regularisation).
 
 Louizos, Welling and Kingma 2018 (arXiv 1712.01312), with the constants of TinyCLIP's code, which
 are those of CoFi (Xia, Zhong and Chen 2022, arXiv 2204.00408).

@@ -1,4 +1,4 @@
-"""The first part of an automatic stage: weights and masks are trained together, then folded."""
+"""Mask learning: weights and masks trained together."""
 
 from __future__ import annotations
 

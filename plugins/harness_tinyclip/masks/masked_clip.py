@@ -1,4 +1,4 @@
-"""A CLIP under masks: its weights multiplied by them, its norms over kept hidden numbers only."""
+"""A CLIP whose channels, heads and layers are multiplied by masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks on a CLIP's hidden numbers, heads, feed-forward numbers and layers, and their logits."""
+"""Masks of a CLIP's hidden channels, heads, feed-forward channels and layers."""
 
 from __future__ import annotations
 

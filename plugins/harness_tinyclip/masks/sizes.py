@@ -1,4 +1,4 @@
-"""How many parameters masks leave of a CLIP: expected and counted by one formula."""
+"""Parameter counts under masks, expected and exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP-KD's terms that compare a student's embeddings themselves with those of a teacher.
+"""CLIP-KD's losses between embeddings: feature, interactive, gradient, augmented distillation.
 
 Yang et al. 2024, arXiv 2307.12732, section 3. Student and teacher embeddings have the same width
 here; where they have not, the student's are projected and made unit vectors again beforehand.

@@ -1,4 +1,4 @@
-"""What contrastive losses are computed from: a batch's embeddings and their cosines' scale."""
+"""The input of contrastive losses: a batch's image and text embeddings, logit scale and bias."""
 
 from __future__ import annotations
 

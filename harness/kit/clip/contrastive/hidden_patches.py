@@ -1,4 +1,4 @@
-"""Patches hidden from an image tower, as CLIP-KD's masked feature distillation does."""
+"""Masking of image patches, for CLIP-KD's masked feature distillation."""
 
 from __future__ import annotations
 

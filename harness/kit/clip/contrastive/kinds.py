@@ -1,4 +1,4 @@
-"""Names of the choices that contrastive methods offer; importing them needs no torch."""
+"""Option values of contrastive methods: matchers, schedules, negatives; need no torch."""
 
 from __future__ import annotations
 

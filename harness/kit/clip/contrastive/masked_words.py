@@ -1,4 +1,4 @@
-"""Words hidden from a text tower, for masked language modelling."""
+"""Masked language modelling for a text tower: masked tokens and their targets, as in BERT."""
 
 from __future__ import annotations
 

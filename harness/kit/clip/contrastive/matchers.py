@@ -1,4 +1,4 @@
-"""Which patches of an image belong to which words of its caption, found outside the graph."""
+"""Assignment of an image's patches to its caption's words: Hungarian, k-to-1, best or Sinkhorn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that give a student the teacher's distribution over a batch's images and texts."""
+"""Distillation losses on a batch's image-text similarities: affinity mimicking, CRD, ensembles."""
 
 from __future__ import annotations
 

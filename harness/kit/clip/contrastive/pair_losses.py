@@ -1,4 +1,4 @@
-"""Losses that tell the pairs of a batch from its other combinations: CLIP's and SigLIP's."""
+"""Contrastive losses of paired images and texts: CLIP's cross-entropy and SigLIP's sigmoid loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets of the contrastive loss whose negatives get a share that grows during training.
+"""Softened targets of the contrastive loss: the negatives' share, on a schedule (LightCLIP).
 
 LightCLIP (Nie et al. 2023, arXiv 2312.00674) softens the labels of negative samples
 progressively; its abstract says no more. Schedule and targets here are a reconstruction.

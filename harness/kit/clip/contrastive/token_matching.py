@@ -1,4 +1,4 @@
-"""The loss between an image's patches and its caption's words, matched to one another.
+"""The matching loss between an image's patches and its caption's words.
 
 LightCLIP (Nie et al. 2023, arXiv 2312.00674) names a relaxed bipartite matching of patches and
 words; its equations are not known to us, and what stands here is a reconstruction.

@@ -1,4 +1,4 @@
-"""What every way to compute per-example gradients has in common, and what it refuses."""
+"""The interface of per-example gradients: losses of single examples, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-example gradients the plain way: one example, one backward pass."""
+"""Per-example gradients by a loop: one backward pass for each example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each kind of layer turns what it read and what came back into gradients, example by example.
+"""Per-example weight gradients of each kind of layer, from its input and its output's gradient.
 
 A linear layer's gradient for one example is the sum over its tokens of outer products of the
 output gradient and the input (Goodfellow 2015, "Efficient Per-Example Gradient Computations",

@@ -1,4 +1,4 @@
-"""Projection by randomly signed Hadamard transforms of which a few coordinates are kept."""
+"""Subsampled randomised Hadamard transform (SRHT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every projection promises, and how one is applied to a matrix that comes in blocks."""
+"""The interface of random projections, applied to a matrix that comes in column blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dense projection by random signs, a few of its columns at a time."""
+"""Rademacher projection: dense random signs, some columns at a time."""
 
 from __future__ import annotations
 

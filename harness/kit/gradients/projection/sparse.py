@@ -1,4 +1,4 @@
-"""Sparse projection: every input is added to, or taken from, a few of the outputs."""
+"""Sparse Johnson-Lindenstrauss projection: each input goes to a few of the outputs."""
 
 from __future__ import annotations
 
