@@ -14,10 +14,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Le
 
 from harness.data.sources import DataLocator
-from harness.errors import MissingDependencyError, UsageError
+from harness.errors import MissingDependencyError
 from harness.types import DataSource, Split, TaskData
 from harness_clip.picture_rows import bitmap, picture_table
 from harness_clip.templates import filled, with_article
@@ -67,14 +69,8 @@ class Icons:
     drawings: of each icon in train; validation and test have two. size: of an image, in pixels.
     """
 
-    drawings: int = 8
-    size: int = 32
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.drawings <= 1000:
-            raise UsageError(f"drawings = {self.drawings} should be between 1 and 1000")
-        if not 8 <= self.size <= 512:
-            raise UsageError(f"size = {self.size} should be between 8 and 512 pixels")
+    drawings: Annotated[int, Ge(1), Le(1000)] = 8
+    size: Annotated[int, Ge(8), Le(512)] = 32
 
     def load(self, locator: DataLocator) -> TaskData:
         """Draws the icons.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
+from harness.options import HeldOutShare
 from harness.types import (
     CAPTION_COLUMN,
     IMAGE_COLUMN,
@@ -38,16 +39,13 @@ class OwnTask:
     metric: what ranks; `top1` of zero-shot for classes, `recall_at_1` of retrieval without.
     """
 
-    validation_share: float = 0.1
-    test_share: float = 0.1
+    validation_share: HeldOutShare = 0.1
+    test_share: HeldOutShare = 0.1
     templates: tuple[str, ...] = ("a photo of a {}",)
     drop_empty: bool = False
     metric: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("validation_share", "test_share"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise UsageError(f"{name} = {getattr(self, name):g} should be between 0 and 0.5")
         for template in self.templates:
             if template.count("{}") != 1:
                 raise UsageError(f"the template '{template}' should have one {{}} for the name")

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.fingerprint import digest
+from harness.options import Natural
 from harness.types import CAPTION_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
 from harness_clip.configurations import ClipConfiguration, find_configuration
 from harness_clip.pretrained import Pretrained
@@ -38,14 +39,12 @@ class Clip:
 
     variant: str = "tiny"
     pretrained: str = ""
-    training_rows: int = 0
+    training_rows: Natural = 0
 
     offers: ClassVar[tuple[str, ...]] = ("encode_image", "encode_text")
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
-        if self.training_rows < 0:
-            raise UsageError(f"training_rows = {self.training_rows} cannot be negative")
         configuration = self.configuration
         if self.pretrained and configuration.own_words:
             raise UsageError(

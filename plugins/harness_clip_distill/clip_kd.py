@@ -24,10 +24,6 @@ class ClipKd(KdWeights, TaughtOptions):
     published code uses raw numbers and divides.
     """
 
-    def __post_init__(self) -> None:
-        TaughtOptions.__post_init__(self)
-        KdWeights.__post_init__(self)
-
     def fit(
         self, task: TaskData, student: Student, recipe: Recipe, context: StageContext
     ) -> ClipModel:

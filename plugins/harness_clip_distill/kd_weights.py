@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from harness.errors import UsageError
+from harness.options import ShareBelowOne, Weight
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,17 @@ class KdWeights:
     were they on, are 2000 and 1e8.
     """
 
-    task: float = 1.0
-    ckd: float = 1.0
-    icl: float = 1.0
-    fd: float = 2000.0
-    mfd: float = 0.0
-    gd: float = 0.0
-    afd: float = 0.0
-    hidden: float = 0.75
+    task: Weight = 1.0
+    ckd: Weight = 1.0
+    icl: Weight = 1.0
+    fd: Weight = 2000.0
+    mfd: Weight = 0.0
+    gd: Weight = 0.0
+    afd: Weight = 0.0
+    hidden: ShareBelowOne = 0.75
 
     def __post_init__(self) -> None:
         weights = {f.name: getattr(self, f.name) for f in fields(KdWeights)}
-        for name, value in weights.items():
-            if not 0 <= value < math.inf:
-                raise UsageError(f"clip-kd: {name} = {value:g} should be 0 or more")
-        if self.hidden >= 1:
-            raise UsageError(f"clip-kd: hidden = {self.hidden:g} leaves nothing of an image")
         del weights["hidden"]
         if not any(weights.values()):
             raise UsageError("clip-kd: every term is off, so there is nothing to learn from")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Lt
 
 from harness.context import StageContext
 from harness.errors import UsageError
 from harness.kit.clip.teacher_options import TeacherOptions
+from harness.options import Count, Natural, NonNegative, PositiveShare, ShareBelowOne, Weight
 from harness.protocols import Student
 from harness.randomness import derive_seed
 from harness.types import CAPTION_COLUMN, Recipe, TaskData
@@ -40,27 +44,16 @@ class ClipReinforce(TeacherOptions):
     """
 
     more_teachers: tuple[str, ...] = ()
-    augmentations: int = 4
-    smallest_crop: float = 0.6
+    augmentations: Natural = 4
+    smallest_crop: PositiveShare = 0.6
     mirror: bool = False
-    colour: float = 0.2
-    captions: int = 2
-    contrastive: float = 0.0
-    distillation: float = 1.0
-    teacher_scale: float = 0.0
+    colour: ShareBelowOne = 0.2
+    captions: Count = 2
+    contrastive: Weight = 0.0
+    distillation: Weight = 1.0
+    teacher_scale: Annotated[NonNegative, Lt(math.inf)] = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.augmentations < 0 or self.captions < 1:
-            raise UsageError(
-                f"clip-reinforce: augmentations = {self.augmentations} and captions ="
-                f" {self.captions} should be 0 or more and 1 or more"
-            )
-        for name in ("contrastive", "distillation", "teacher_scale"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(
-                    f"clip-reinforce: {name} = {getattr(self, name):g} should be 0 or more"
-                )
         if not self.contrastive + self.distillation:
             raise UsageError("clip-reinforce: both losses are off, so there is nothing to learn")
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.context import StageContext
-from harness.kit.selection.row_pool import pooled_rows, require_pool
+from harness.kit.selection.row_pool import pooled_rows
+from harness.options import Natural
 from harness.types import DistilledData, TaskData
 from harness_coreset.groups import Group, shares, split_groups, train_labels
 
@@ -48,10 +49,7 @@ class Coreset(ABC):
 
     proxy: str = ""
     balanced: bool = True
-    pool: int = 0
-
-    def __post_init__(self) -> None:
-        require_pool(self.pool)
+    pool: Natural = 0
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, grouped by class when balanced.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import HarnessWarning, UsageError
+from harness.options import Count, Natural
 from harness.types import LABEL_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
 from harness_frozen.demonstrations import NONE, Demonstrations, balanced_that_fit, draw_by_class
 
@@ -51,9 +52,9 @@ class InContext:
     label_words: tuple[str, ...] = ()
     template: str = ""
     separator: str = "\n\n"
-    shots: int = 0
-    orders: int = 1
-    max_length: int = 0
+    shots: Natural = 0
+    orders: Count = 1
+    max_length: Natural = 0
     calibrate: bool = False
 
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
@@ -65,9 +66,6 @@ class InContext:
                 "student 'in-context' needs a language model",
                 hint="Write in-context:STUDENT, such as in-context:smollm2:135m-gguf.",
             )
-        for name, least in (("shots", 0), ("orders", 1), ("max_length", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} = {getattr(self, name)} should be at least {least}")
 
     @property
     def uses_students(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from harness.errors import UsageError
+from harness.options import Positive
 from harness.randomness import derive_seed
 from harness.types import LABEL_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
 from harness_frozen.linear_head import LinearHead, fit_head
@@ -48,14 +48,10 @@ class LinearStudent(ABC, Generic[Reader]):
         are standardised by the training rows first.
     """
 
-    penalty: float
+    penalty: Positive
 
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
     offers: ClassVar[tuple[str, ...]] = ("predict",)
-
-    def __post_init__(self) -> None:
-        if not self.penalty > 0:
-            raise UsageError(f"penalty = {self.penalty} must be positive")
 
     @abstractmethod
     def reader(self, task: TaskData, max_length: int, context: StageContext) -> Reader:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.options import Positive
 from harness.types import StudentInfo, TaskData
 from harness_frozen.linear_head import LinearHead
 from harness_frozen.linear_student import LinearStudent
@@ -32,14 +33,13 @@ class Probe(LinearStudent[TextReader]):
 
     model: str = ""
     pooling: TextPooling = "mean"
-    penalty: float = 1.0
+    penalty: Positive = 1.0
 
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError(
                 "student 'probe' needs another student", hint="Write probe:smollm2:135m."
             )
-        super().__post_init__()
 
     @property
     def uses_students(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from harness.data.texts import joined_texts
 from harness.errors import unknown_name
 from harness.kit.weights import PackageFile
+from harness.options import Positive
 from harness.types import StudentInfo, TaskData
 from harness_frozen.linear_head import LinearHead
 from harness_frozen.linear_student import LinearStudent
@@ -108,14 +109,13 @@ class Static(LinearStudent[TokenVectors]):
     """
 
     variant: str = "wordllama"
-    penalty: float = 1.0
+    penalty: Positive = 1.0
 
     variants: ClassVar[Mapping[str, StaticWeights]] = {"wordllama": WORDLLAMA}
 
     def __post_init__(self) -> None:
         if self.variant not in self.variants:
             raise unknown_name("variant of student 'static'", self.variant, self.variants)
-        super().__post_init__()
 
     def fingerprint(self) -> str:
         """Package, version and hash of the vectors."""

@@ -11,6 +11,7 @@ from harness.data.row_files import read_rows
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
+from harness.options import HeldOutShare, Natural
 from harness.types import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
@@ -27,7 +28,7 @@ from harness_instruct.instructions import (
 )
 from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
 from harness_instruct.splits import split_instructions
-from harness_instruct.tasks import joint_source, require_limit
+from harness_instruct.tasks import joint_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,17 +60,13 @@ class TableTask:
     pool_template: str = POOL_TEMPLATE
     validation: str = ""
     test: str = ""
-    validation_share: float = 0.1
-    test_share: float = 0.1
-    limit: int = 0
+    validation_share: HeldOutShare = 0.1
+    test_share: HeldOutShare = 0.1
+    limit: Natural = 0
 
     def __post_init__(self) -> None:
-        require_limit(self.limit)
         for text in (self.template, self.completion):
             Template(text)
-        for name in ("validation_share", "test_share"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise UsageError(f"{name} = {getattr(self, name):g} should be between 0 and 0.5")
         if self.metric.startswith("acc") and not self.choices:
             raise UsageError(
                 f"metric '{self.metric}' needs choices",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from harness.data.sources import DataLocator, HubDataset, LocatedSplits
-from harness.errors import UsageError
 from harness.kit.text.templates import Template
+from harness.options import Natural
 from harness.types import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
@@ -45,7 +45,7 @@ class ChoiceTask:
     letters: bool = False
     pool_template: str = POOL_TEMPLATE
     metric: Literal["acc", "acc_norm", "acc_bytes"] = "acc_norm"
-    limit: int = 0
+    limit: Natural = 0
 
     name: ClassVar[str]
     hub: ClassVar[HubDataset]
@@ -57,7 +57,6 @@ class ChoiceTask:
 
     def __post_init__(self) -> None:
         Template(self.template).check(QUESTION_FIELDS, "a question")
-        require_limit(self.limit)
 
     def load(self, locator: DataLocator) -> TaskData:
         """Finds, cleans and splits the rows.
@@ -141,12 +140,6 @@ class Mmlu(ChoiceTask):
     own = "auxiliary_train"
     target = "dev"
     scoring = (CHOICES_COLUMN, ANSWER_COLUMN, SUBTASK_COLUMN)
-
-
-def require_limit(limit: int) -> None:
-    """Raises UsageError for a limit that is no number of rows."""
-    if limit < 0:
-        raise UsageError(f"limit = {limit} should be a number of rows, or 0 for all")
 
 
 def joint_source(target: DataSource, pool: Pool | None) -> DataSource:

@@ -8,8 +8,15 @@ from typing import Any, Literal
 from harness.errors import UsageError
 from harness.kit.gradients.influence import Aggregation, Reduction
 from harness.kit.language.lora import LoraOptions
-from harness.kit.selection.row_pool import require_pool
-from harness.options import later_option
+from harness.options import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    ShareBelowOne,
+    later_option,
+)
 
 FeatureKind = Literal["adam", "adam_less_compat", "sgd"]
 Backend = Literal["hooks", "loop"]
@@ -30,33 +37,18 @@ class WarmUpOptions:
     """
 
     proxy: str = ""
-    fraction: float = 0.05
-    epochs: int = 4
-    batch_size: int = 128
-    learning_rate: float = 2e-5
-    warmup: float = 0.03
-    clip_norm: float = 1.0
-    max_length: int = 2048
-    lora_rank: int = 128
-    lora_alpha: int = 512
-    lora_dropout: float = 0.1
+    fraction: PositiveShare = 0.05
+    epochs: Count = 4
+    batch_size: Count = 128
+    learning_rate: Positive = 2e-5
+    warmup: ShareBelowOne = 0.03
+    clip_norm: NonNegative = 1.0
+    max_length: Count = 2048
+    lora_rank: Count = 128
+    lora_alpha: Count = 512
+    lora_dropout: ShareBelowOne = 0.1
     lora_targets: tuple[str, ...] = ()
-    pool: int = later_option(0)
-
-    def __post_init__(self) -> None:
-        _ = self.lora
-        require_pool(self.pool)
-        for name in ("epochs", "batch_size", "max_length"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"less: {name} = {getattr(self, name)} should be 1 or more")
-        if not 0 < self.fraction <= 1:
-            raise UsageError(f"less: fraction = {self.fraction:g} should be in (0, 1]")
-        if not self.clip_norm >= 0:
-            raise UsageError(f"less: clip_norm = {self.clip_norm:g} should be 0 or more")
-        if not self.learning_rate > 0:
-            raise UsageError(f"less: learning_rate = {self.learning_rate:g} should be positive")
-        if not 0 <= self.warmup < 1:
-            raise UsageError(f"less: warmup = {self.warmup:g} should be in [0, 1)")
+    pool: Natural = later_option(0)
 
     @property
     def lora(self) -> LoraOptions:
@@ -90,29 +82,23 @@ class LessOptions(WarmUpOptions):
 
     features: FeatureKind = "adam"
     centred: bool = False
-    target_rows: int = 32
+    target_rows: Natural = 32
     scoring: Literal["exact", "store"] = "exact"
     projection: Projection = "none"
-    dimensions: int = 8192
+    dimensions: Count = 8192
     store_dtype: Literal["float16", "float32"] = "float16"
     aggregation: Aggregation = "mean_of_cosines"
     checkpoint_weights: Literal["lr", "uniform"] = "lr"
     subtasks: Reduction = "max"
-    tokens: int = 0
+    tokens: Natural = 0
     gradients: Backend = "hooks"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("target_rows", "tokens"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"less: {name} = {getattr(self, name)} should be 0 or more")
         if self.scoring == "exact" and self.projection != "none":
             raise UsageError(
                 f"less: scoring 'exact' needs no projection, and '{self.projection}' was asked for",
                 hint="Set scoring to 'store', or projection to 'none'.",
             )
-        if self.dimensions < 1:
-            raise UsageError(f"less: dimensions = {self.dimensions} should be 1 or more")
 
     def score_inputs(self) -> dict[str, Any]:
         """The options that the scores depend on."""

@@ -7,10 +7,7 @@ from typing import ClassVar, Literal
 
 from harness.errors import UsageError
 from harness.kit.clip.contrastive.kinds import MatcherName, Negatives, Rise
-
-_SHARES = ("softening", "mask_rate")
-_WEIGHTS = ("token_weight", "mlm_weight")
-_POSITIVE = ("softening_temperature", "patches_a_word", "entropy", "iterations")
+from harness.options import Count, FinitePositive, Natural, ShareBelowOne, Weight
 
 
 @dataclass(frozen=True)
@@ -28,40 +25,25 @@ class LightClipOptions:
     image; stages: the text tower's layers after which it does, counted from 1, all when empty.
     """
 
-    softening: float = 0.2
+    softening: ShareBelowOne = 0.2
     rise: Rise = "linear"
     negatives: Negatives = "similarity"
-    softening_temperature: float = 0.1
-    token_weight: float = 0.5
+    softening_temperature: FinitePositive = 0.1
+    token_weight: Weight = 0.5
     matcher: MatcherName = "hungarian"
-    patches_a_word: int = 2
-    entropy: float = 0.05
-    iterations: int = 20
-    token_negatives: int = 3
-    mlm_weight: float = 0.5
-    mask_rate: float = 0.15
+    patches_a_word: Count = 2
+    entropy: FinitePositive = 0.05
+    iterations: Count = 20
+    token_negatives: Natural = 3
+    mlm_weight: Weight = 0.5
+    mask_rate: ShareBelowOne = 0.15
     attention: Literal["bidirectional", "causal"] = "bidirectional"
     fusion: bool = True
-    stages: tuple[int, ...] = ()
+    stages: tuple[Count, ...] = ()
 
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be positive")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be in [0, 1)")
-        for name in _WEIGHTS:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"lightclip: {name} = {getattr(self, name):g} should be 0 or more")
-        if self.token_negatives < 0:
-            raise UsageError(
-                f"lightclip: token_negatives = {self.token_negatives} should be 0 or more"
-            )
-        if any(stage < 1 for stage in self.stages):
-            raise UsageError(f"lightclip: stages {list(self.stages)} are counted from 1")
         if self.mlm_weight and not self.mask_rate:
             raise UsageError(
                 "lightclip: mask_rate = 0 leaves no word to predict",

@@ -15,6 +15,7 @@ from harness.context import StageContext
 from harness.data.texts import joined_texts
 from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
+from harness.options import NonNegative, Share
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     PickedRows,
@@ -47,17 +48,13 @@ class BM25:
     aggregate: a pool row has the `mean` or the `max` of its values to all queries, or the queries
     take rows in `turns`. Values grow with a query's length, so long queries count for more in mean
     and max, and as much as any other in turns.
-    k1: how slowly repetitions saturate; b: how much long rows are discounted, in [0, 1].
+    k1: how slowly repetitions saturate; b: how much long rows are discounted.
     """
 
     aggregate: Literal["mean", "max", "turns"] = "mean"
     queries: Literal["rows", "subtasks"] = "rows"
-    k1: float = 1.5
-    b: float = 0.75
-
-    def __post_init__(self) -> None:
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise UsageError("bm25 needs k1 of at least 0 and b in [0, 1]")
+    k1: NonNegative = 1.5
+    b: Share = 0.75
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, best first; with classes, class by class.

@@ -12,8 +12,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from harness.budget import Budget
 from harness.context import StageContext
 from harness.data.texts import joined_texts
-from harness.errors import UsageError
 from harness.kit.selection.target_rows import target_rows
+from harness.options import Count, Positive
 from harness.types import DistilledData, TaskData
 from harness_relevance.picking import (
     PickedRows,
@@ -43,13 +43,9 @@ class DSIR:
     that each bucket is given.
     """
 
-    buckets: int = 10_000
-    ngrams: int = 2
-    smoothing: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.buckets < 1 or self.ngrams < 1 or self.smoothing <= 0:
-            raise UsageError("dsir needs positive buckets, ngrams and smoothing")
+    buckets: Count = 10_000
+    ngrams: Count = 2
+    smoothing: Positive = 1.0
 
     def distill(self, task: TaskData, budget: Budget, context: StageContext) -> DistilledData:
         """A selection of train rows, in the order they are drawn; with classes, class by class.

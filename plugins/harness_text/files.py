@@ -12,6 +12,7 @@ import numpy as np
 from harness.data.row_files import read_csv, read_jsonl
 from harness.data.sources import DataLocator, HubDataset
 from harness.errors import UsageError
+from harness.options import HeldOutShare
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_text.classes import Classes, label_texts
 from harness_text.labelled import LabelledTexts, empty_texts, read_texts, require_column
@@ -45,8 +46,8 @@ class TableTask:
     metric: Metric = "accuracy"
     validation: str = ""
     test: str = ""
-    validation_share: float = 0.1
-    test_share: float = 0.1
+    validation_share: HeldOutShare = 0.1
+    test_share: HeldOutShare = 0.1
     drop_empty: bool = False
 
     def __post_init__(self) -> None:
@@ -59,9 +60,6 @@ class TableTask:
                 f"a text column cannot be called '{LABEL_COLUMN}': that is the label's name",
                 hint="Rename it in the data.",
             )
-        for name in ("validation_share", "test_share"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise UsageError(f"{name} = {getattr(self, name):g} should be between 0 and 0.5")
 
     def _task(self, name: str, tables: Mapping[str, Dataset], source: DataSource) -> TaskData:
         """The task made of the tables `train` and, where they are given, `validation`, `test`."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Lt
 
 from harness.errors import UsageError
 from harness.kit.clip.teacher_options import TeacherOptions
+from harness.options import Count, FinitePositive, NonNegative, Positive, Share
 from harness_tinyclip.kinds import MASK_KINDS, Depth, Inheritance, MaskKind
 
 LARGEST_SCALE = 100.0
@@ -33,41 +38,31 @@ class TinyClipOptions(TeacherOptions):
 
     inherit: Inheritance = "manual"
     depth: Depth = "interval_front"
-    stages: int = 1
-    shares: tuple[float, ...] = ()
-    alpha: float = 1.0
-    weight: float = 1.0
+    stages: Count = 1
+    shares: tuple[Positive, ...] = ()
+    alpha: Share = 1.0
+    weight: FinitePositive = 1.0
     teacher_scale: float = 0.0
     student_scale: float = 0.0
     masks: tuple[MaskKind, ...] = MASK_KINDS
-    mask_share: float = 0.3
-    mask_learning_rate: float = 0.0
-    sparsity_warmup: float = 1 / 3
+    mask_share: Annotated[float, Gt(0), Lt(1)] = 0.3
+    mask_learning_rate: Annotated[NonNegative, Lt(math.inf)] = 0.0
+    sparsity_warmup: Share = 1 / 3
 
     def __post_init__(self) -> None:
-        TeacherOptions.__post_init__(self)
-        if self.stages < 1 or (self.inherit == "none" and self.stages > 1):
+        if self.inherit == "none" and self.stages > 1:
+            raise UsageError(f"tinyclip: stages = {self.stages} should be 1 without inheritance")
+        if self.shares and len(self.shares) != self.stages:
             raise UsageError(
-                f"tinyclip: stages = {self.stages} should be 1 or more, and 1 without inheritance"
-            )
-        if self.shares and (len(self.shares) != self.stages or min(self.shares) <= 0):
-            raise UsageError(
-                f"tinyclip: shares = {list(self.shares)} should be {self.stages} positive numbers,"
+                f"tinyclip: shares = {list(self.shares)} should be {self.stages} numbers,"
                 " one for each stage"
             )
-        for name in ("alpha", "mask_share", "sparsity_warmup"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"tinyclip: {name} = {getattr(self, name):g} should be in [0, 1]")
-        if not 0 < self.mask_share < 1:
-            raise UsageError(f"tinyclip: mask_share = {self.mask_share:g} should be in (0, 1)")
         for name in ("teacher_scale", "student_scale"):
             value = getattr(self, name)
             if value and not 1 <= value <= LARGEST_SCALE:
                 raise UsageError(
                     f"tinyclip: {name} = {value:g} should be 0 or from 1 to {LARGEST_SCALE:g}"
                 )
-        if not 0 < self.weight < float("inf") or not 0 <= self.mask_learning_rate < float("inf"):
-            raise UsageError("tinyclip: weight and mask_learning_rate should be positive")
         if self.inherit == "auto" and not self.masks:
             raise UsageError(
                 "tinyclip: inherit = auto without any kind of masks has nothing to learn",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.errors import UsageError
+from harness.options import Natural
 from harness.protocols import ImageTextModel
 from harness.types import LABEL_COLUMN, Score, Split, TaskData
 from harness_zero_shot.class_ranks import class_score, metrics_of_items, rank_classes
@@ -34,14 +35,10 @@ class LinearProbe:
     shots: rows of each class that it learns from, drawn by the run's seed; all when 0.
     """
 
-    shots: int = 0
+    shots: Natural = 0
 
     needs: ClassVar[tuple[str, ...]] = ("encode_image",)
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-
-    def __post_init__(self) -> None:
-        if self.shots < 0:
-            raise UsageError(f"shots = {self.shots} should be 0 or more")
 
     def check(self, task: TaskData, students: Mapping[str, Student], *, tunes: bool) -> None:
         """Refuses a task without classes, or with fewer rows of one than `shots`."""

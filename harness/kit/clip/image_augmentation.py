@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.errors import UsageError
 from harness.kit.counter_hash import random_words, stream_key
+from harness.options import Natural, PositiveShare, ShareBelowOne, require_fields
 
 _DRAWS = 8
 _ROWS = 2**32
@@ -74,18 +74,13 @@ class Augmentation:
     """
 
     seed: int
-    smallest_crop: float = 0.6
+    smallest_crop: PositiveShare = 0.6
     mirror: bool = True
-    colour: float = 0.2
-    count: int = 0
+    colour: ShareBelowOne = 0.2
+    count: Natural = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.smallest_crop <= 1:
-            raise UsageError(f"smallest_crop = {self.smallest_crop} should be in (0, 1]")
-        if not 0 <= self.colour < 1:
-            raise UsageError(f"colour = {self.colour} should be in [0, 1)")
-        if self.count < 0:
-            raise UsageError(f"count = {self.count} cannot be negative")
+        require_fields(self, where="augmentation")
 
     def numbers(self, visits: np.ndarray) -> np.ndarray:
         """[b] which augmentation a row gets when it was drawn so often before."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from harness.errors import UsageError
+from annotated_types import Ge
+
+from harness.options import Count, FinitePositive
 
 if TYPE_CHECKING:
     from harness.kit.clip.teacher import TeacherTraining
@@ -21,22 +23,11 @@ class TeacherOptions:
     """
 
     teacher: str = ""
-    teacher_steps: int = 1000
-    teacher_batch_size: int = 128
-    teacher_learning_rate: float = 1e-3
+    teacher_steps: Count = 1000
+    teacher_batch_size: Annotated[int, Ge(2)] = 128
+    teacher_learning_rate: FinitePositive = 1e-3
 
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-
-    def __post_init__(self) -> None:
-        if self.teacher_steps < 1 or self.teacher_batch_size < 2:
-            raise UsageError(
-                f"teacher_steps = {self.teacher_steps} and teacher_batch_size ="
-                f" {self.teacher_batch_size} should be 1 or more and 2 or more"
-            )
-        if not 0 < self.teacher_learning_rate < float("inf"):
-            raise UsageError(
-                f"teacher_learning_rate = {self.teacher_learning_rate:g} should be positive"
-            )
 
     def teacher_training(self) -> TeacherTraining:
         """The same as `trained_teacher` takes it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.options import Count, ShareBelowOne, require_fields
 from harness.randomness import seeded
 
 if TYPE_CHECKING:
@@ -32,17 +33,13 @@ class LoraOptions:
     targets: ends of the names of the linear layers to adapt; attention's projections when empty.
     """
 
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: Count = 8
+    alpha: Count = 16
+    dropout: ShareBelowOne = 0.0
     targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
-            raise UsageError(
-                "LoRA needs a rank of 1 or more, a positive alpha and a dropout in [0, 1), got"
-                f" {self.rank}, {self.alpha} and {self.dropout:g}"
-            )
+        require_fields(self, where="lora")
 
 
 def add_lora(model: PreTrainedModel, options: LoraOptions, seed: int) -> PeftModel:

@@ -16,12 +16,6 @@ from harness.types import TaskData
 _POOL_SEED = derive_seed("coreset pool")
 
 
-def require_pool(pool: int) -> None:
-    """Raises UsageError for an option `pool` that is no number of rows."""
-    if pool < 0:
-        raise UsageError(f"pool must be 0 or a number of rows, got {pool}")
-
-
 def pooled_rows(labels: np.ndarray, pool: int, wanted: Sequence[int], total: int) -> np.ndarray:
     """Sorted positions of about `pool` rows to consider, all of them when `pool` is 0.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.errors import UsageError
 from harness.kit.selection.kmeans import kmeans, nearest_to_centroids
+from harness.options import Count
 from harness_coreset.geometry.embedded import EmbeddedCoreset, Points
 
 
@@ -21,13 +21,8 @@ class KMeans(EmbeddedCoreset):
     iterations: most centroid updates in a run.
     """
 
-    restarts: int = 1
-    iterations: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.restarts < 1 or self.iterations < 1:
-            raise UsageError("k-means needs at least one restart and one iteration")
+    restarts: Count = 1
+    iterations: Count = 100
 
     def select(self, points: Points, quota: int) -> Tensor:
         clusters = kmeans(

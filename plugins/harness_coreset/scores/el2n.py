@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness.context import StageContext
-from harness.errors import UsageError
+from harness.options import Count
 from harness.types import Recipe
 from harness_coreset.coreset import Candidates
 from harness_coreset.scores.proxy_training import watch_training
@@ -28,15 +28,10 @@ class EL2N(ScoredCoreset):
     steps: updates before the errors are taken, at a rate that stays high after a tenth of them.
     """
 
-    runs: int = 3
-    steps: int = 60
+    runs: Count = 3
+    steps: Count = 60
 
     name: ClassVar[str] = "el2n"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.runs < 1 or self.steps < 1:
-            raise UsageError("el2n needs at least one run and one step")
 
     def score(self, candidates: Candidates, context: StageContext) -> Mapping[str, np.ndarray]:
         recipe = Recipe(

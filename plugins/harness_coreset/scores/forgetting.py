@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
 from harness.context import StageContext
-from harness.errors import UsageError
 from harness.types import Recipe
 from harness_coreset.coreset import Candidates
 from harness_coreset.scores.proxy_training import watch_training
@@ -29,14 +29,9 @@ class Forgetting(ScoredCoreset):
     epochs: passes over the pool, at a rate that falls to 0 on a line after a tenth of them.
     """
 
-    epochs: int = 6
+    epochs: Annotated[int, Ge(2)] = 6
 
     name: ClassVar[str] = "forgetting"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.epochs < 2:
-            raise UsageError(f"forgetting needs at least 2 epochs, got {self.epochs}")
 
     def score(self, candidates: Candidates, context: StageContext) -> Mapping[str, np.ndarray]:
         recipe = Recipe(

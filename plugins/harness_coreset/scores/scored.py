@@ -13,6 +13,7 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.fingerprint import digest
 from harness.kit.embedding import proxy_inputs
+from harness.options import Count, Natural, Positive
 from harness_coreset.coreset import Candidates, Choice, Coreset
 
 _AFTER_SCORING = {"balanced", "keep", "pool", "proxy"}
@@ -30,17 +31,12 @@ class ScoredCoreset(Coreset):
     learning_rate, batch_size: of the proxy's training.
     """
 
-    pool: int = 2000
+    pool: Natural = 2000
     keep: Literal["hard", "easy"] = "hard"
-    learning_rate: float = 1e-4
-    batch_size: int = 32
+    learning_rate: Positive = 1e-4
+    batch_size: Count = 32
 
     name: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.learning_rate <= 0 or self.batch_size < 1:
-            raise UsageError(f"{self.name} needs a positive learning_rate and batch_size")
 
     def choose(self, candidates: Candidates, context: StageContext) -> Choice:
         """Scores the candidates and takes the extreme ones of each group.

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.kit.language.lora import LoraOptions
+from harness.options import Count, ShareBelowOne
 from harness.types import DistilledData, Recipe, StudentInfo, TaskData
 from harness_instruct.origins import Origin
 
@@ -35,9 +36,9 @@ class CausalStudent(ABC):
     """
 
     tuning: Literal["auto", "lora", "full"] = "auto"
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.0
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: ShareBelowOne = 0.0
     lora_targets: tuple[str, ...] = ()
     chat: bool = False
 
@@ -46,9 +47,6 @@ class CausalStudent(ABC):
     offers: ClassVar[tuple[str, ...]] = (
         "loglikelihood", "generate", "model", "tokenizer", "encode", "encoder",
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        _ = self.lora
 
     @property
     @abstractmethod
@@ -62,7 +60,7 @@ class CausalStudent(ABC):
 
     @property
     def lora(self) -> LoraOptions:
-        """The options of the adapters, checked."""
+        """The options of the adapters."""
         return LoraOptions(self.lora_rank, self.lora_alpha, self.lora_dropout, self.lora_targets)
 
     @property

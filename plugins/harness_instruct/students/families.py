@@ -25,7 +25,6 @@ class NamedCausalLM(CausalStudent):
     variants: ClassVar[Mapping[str, Origin]]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.variant not in self.variants:
             raise unknown_name(f"variant of student '{self.family}'", self.variant, self.variants)
 
@@ -162,7 +161,6 @@ class AnyCausalLM(CausalStudent):
     family: ClassVar[str] = "hf-lm"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.model:
             raise UsageError(
                 "student 'hf-lm' needs a model", hint="Write hf-lm:MODEL_ID or hf-lm:FOLDER."

@@ -19,6 +19,7 @@ from harness.kit.clip.image_rows import ImageInput, image_arrays
 from harness.testing.text import check_task_plugin
 from harness.types import DataSource
 from harness_clip.own_data import ImageFolder, ImageHub, WebDataset
+from resolved import resolved
 
 HERE = DataLocator(use_hub=False)
 
@@ -139,7 +140,7 @@ class TestFolder:
         with pytest.raises(UsageError, match=r"one \{\}"):
             ImageFolder(path="x", templates=("a photo",))
         with pytest.raises(UsageError, match="test_share"):
-            ImageFolder(path="x", test_share=0.6)
+            resolved(ImageFolder, path="x", test_share=0.6)
 
 
 class TestTars:

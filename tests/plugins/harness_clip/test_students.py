@@ -20,6 +20,7 @@ from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
 from harness_clip.configurations import SMALL, find_configuration
 from harness_clip.student import Clip
+from resolved import resolved
 
 TASK = toy_image_text_task()
 LITTLE: dict[str, Any] = {
@@ -174,12 +175,15 @@ def test_pretrained_weights_may_be_a_safetensors_file(tmp_path: Path) -> None:
         ({"variant": "roberta-ViT-B-32"}, "hf_model_name"),
         ({"variant": "coca_ViT-B-32"}, "does not bundle"),
         ({"variant": "tiny", "pretrained": "openai"}, "learns its words"),
-        ({"variant": "tiny", "training_rows": -1}, "negative"),
+        (
+            {"variant": "tiny", "training_rows": -1},
+            "training_rows = -1: should be",
+        ),
     ],
 )
 def test_variants_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Clip(**options)
+        resolved(Clip, **options)
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"embed_dim": 3}'])

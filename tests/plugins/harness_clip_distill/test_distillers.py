@@ -33,6 +33,7 @@ from harness_clip_distill.open_clip_objective import OpenClipObjective
 from harness_clip_distill.reinforce import ClipReinforce
 from harness_clip_distill.teaching import LiveTeacher, teaching
 from memory_cache import MemoryCache
+from resolved import resolved
 from toy_clips import ToyClip, batch_of
 
 TASK = toy_image_text_task().sealed()
@@ -280,11 +281,12 @@ def test_a_task_without_images_is_refused(kind: Any, tmp_path: Path) -> None:
     [
         {"augmentations": -1}, {"captions": 0}, {"distillation": 0.0}, {"teacher_scale": -1.0},
         {"teacher_steps": 0}, {"teacher_batch_size": 1}, {"teacher_learning_rate": 0.0},
+        {"smallest_crop": 0.0}, {"smallest_crop": 1.1}, {"colour": 1.0},
     ],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(UsageError):
-        ClipReinforce(**wrong)
+        resolved(ClipReinforce, **wrong)
 
 
 def test_shortened_captions_keep_order_and_a_word_and_depend_on_row_and_number_alone() -> None:

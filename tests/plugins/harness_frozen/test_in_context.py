@@ -19,6 +19,7 @@ from harness.protocols import Predictor, Student
 from harness.testing.text import check_student
 from harness.types import DistilledData, Recipe, TaskData
 from harness_frozen.in_context import InContext
+from resolved import resolved
 
 MakeContext = Callable[..., StageContext]
 STUDENT = InContext(model="the-lm")
@@ -141,10 +142,10 @@ def test_impossible_requests_are_named(
     with pytest.raises(UsageError, match="needs a language model"):
         InContext()
     for name in ("shots", "max_length"):
-        with pytest.raises(UsageError, match=f"{name} = -1 should be at least 0"):
-            InContext(model="the-lm", **{name: -1})
-    with pytest.raises(UsageError, match="orders = 0 should be at least 1"):
-        InContext(model="the-lm", orders=0)
+        with pytest.raises(UsageError, match=f"{name} = -1: should be .*, at least 0"):
+            resolved(InContext, model="the-lm", **{name: -1})
+    with pytest.raises(UsageError, match="orders = 0: should be a whole number, at least 1"):
+        resolved(InContext, model="the-lm", orders=0)
     with pytest.raises(UsageError, match="'the-lm' builds no causal language model"):
         fit(STUDENT, reviews, context_with("no model"))
     with pytest.raises(UsageError, match="begin with the same token"):

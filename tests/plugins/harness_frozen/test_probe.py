@@ -27,6 +27,7 @@ from harness_frozen.text_vectors import TextReader
 from harness_instruct.students.families import AnyCausalLM
 from harness_text.students import Bert
 from memory_cache import MemoryCache
+from resolved import resolved
 
 RECIPE = Recipe(steps=5, batch_size=8, max_length=16)
 
@@ -233,11 +234,11 @@ class TestProbe:
 
     @pytest.mark.parametrize(
         ("options", "message"),
-        [({}, "needs another student"), ({"model": "lm", "penalty": 0}, "must be positive")],
+        [({}, "needs another student"), ({"model": "lm", "penalty": 0}, "a number, above 0")],
     )
     def test_impossible_options_are_refused(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
-            Probe(**options)
+            resolved(Probe, **options)
 
 
 def test_a_bench_takes_a_probe_beside_other_students(llama: AnyCausalLM, tmp_path: Path) -> None:

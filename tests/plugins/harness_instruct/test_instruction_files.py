@@ -12,6 +12,7 @@ from harness.data.sources import DataLocator
 from harness.errors import UsageError
 from harness.testing.text import check_task_plugin
 from harness_instruct.files import InstructionFile, InstructionHub
+from resolved import resolved
 
 NOWHERE = DataLocator(None, use_hub=False)
 
@@ -81,7 +82,7 @@ def test_bad_options_and_rows_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="instruct-hf:OWNER/NAME"):
         InstructionHub()
     with pytest.raises(UsageError, match="test_share"):
-        InstructionFile(path=path, test_share=0.5)
+        resolved(InstructionFile, path=path, test_share=0.5)
     with pytest.raises(UsageError, match="'acc_norm' needs choices"):
         InstructionFile(path=path, metric="acc_norm")
     with pytest.raises(UsageError, match="asks for 'instruction'"):

@@ -14,6 +14,7 @@ from harness.fingerprint import task_fingerprint
 from harness.testing.text import check_task_plugin
 from harness_instruct.pools import load_pool
 from harness_instruct.tasks import ArcChallenge, ArcEasy, Mmlu
+from resolved import resolved
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -141,7 +142,7 @@ def test_a_limit_keeps_some_of_the_target_and_none_of_it_elsewhere(locator: Data
     assert "test: 4 rows left out by the limit" in some.notes
     assert ArcEasy(limit=100).load(locator).test[:] == whole.test[:]
     with pytest.raises(UsageError, match="limit = -1"):
-        ArcEasy(limit=-1)
+        resolved(ArcEasy, limit=-1)
 
 
 def test_a_pool_can_be_a_file(locator: DataLocator, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from harness_less.less import Less
 from harness_less.selection import choose
 from harness_text.students import Bert
 from memory_cache import MemoryCache
+from resolved import resolved
 
 ROWS = Budget.parse("6rows")
 
@@ -247,21 +248,21 @@ class TestRefuses:
     @pytest.mark.parametrize(
         ("options", "reason"),
         [
-            ({"fraction": 0.0}, r"fraction = 0 should be in \(0, 1\]"),
-            ({"epochs": 0}, "epochs = 0 should be 1 or more"),
-            ({"learning_rate": -1.0}, "learning_rate = -1 should be positive"),
+            ({"fraction": 0.0}, "fraction = 0.0: should be a number, above 0 and at most 1"),
+            ({"epochs": 0}, "epochs = 0: should be a whole number, at least 1"),
+            ({"learning_rate": -1.0}, "learning_rate = -1.0: should be a number, above 0"),
             ({"warmup": 1.0}, "warmup = 1"),
             ({"clip_norm": -1.0}, "clip_norm = -1"),
-            ({"lora_rank": 0}, "rank of 1 or more"),
+            ({"lora_rank": 0}, "lora_rank = 0: should be a whole number, at least 1"),
             ({"target_rows": -1}, "target_rows = -1"),
             ({"projection": "srht"}, "scoring 'exact' needs no projection"),
             ({"dimensions": 0}, "dimensions = 0"),
-            ({"pool": -1}, "pool must be 0 or a number of rows"),
+            ({"pool": -1}, "pool = -1: should be a whole number, at least 0"),
         ],
     )
     def test_options_without_a_meaning(self, options: dict[str, Any], reason: str) -> None:
         with pytest.raises(UsageError, match=reason):
-            Less(proxy=PROXY, **options)
+            resolved(Less, proxy=PROXY, **options)
 
 
 class TestChoice:

@@ -22,6 +22,7 @@ from harness.types import Recipe
 from harness_lightclip.light_clip import LightClip
 from harness_lightclip.objective import LightClipObjective
 from harness_lightclip.tokens import encode_tokens
+from resolved import resolved
 from toy_clips import ToyClip, batch_of
 
 TASK = toy_image_text_task()
@@ -176,7 +177,7 @@ def test_a_text_task_or_another_student_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_options_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(UsageError):
-        LightClip(**wrong)
+        resolved(LightClip, **wrong)
 
 
 def test_a_stage_that_the_tower_lacks_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from harness.context import StageContext
 from harness.errors import UsageError
 from harness.types import DistilledData, TaskData
 from harness_relevance.bm25 import BM25, TermCounts, bm25_weights
+from resolved import resolved
 
 MakeTask = Callable[..., TaskData]
 VOCABULARY = ["the", "The", "cat", "ate", "a", "fish,", "über", "fish-bone", "42", "..."]
@@ -159,5 +160,5 @@ def test_a_pool_or_a_target_without_words_is_refused(
 
 @pytest.mark.parametrize("options", [{"k1": -1.0}, {"b": 1.5}, {"b": -0.1}])
 def test_options_without_meaning_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="k1 of at least 0"):
-        BM25(**options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="should be a number, at least 0"):
+        resolved(BM25, **options)

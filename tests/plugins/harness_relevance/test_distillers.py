@@ -24,6 +24,7 @@ from harness.testing.instruction import toy_instruction_task
 from harness.testing.text import check_distiller
 from harness.testing.toys import toy_task
 from harness.types import DistilledData, TaskData
+from resolved import resolved
 
 MakeContext = Callable[[int], StageContext]
 ON_WORDS = ["bm25", "dsir", "length"]
@@ -211,8 +212,8 @@ class TestPool:
         task = toy_instruction_task(rows=24).sealed()
         with pytest.raises(UsageError, match="pool of 5 rows is less than the budget of 6 rows"):
             make(name, pool=5).distill(task, Budget.parse("6rows"), context)
-        with pytest.raises(UsageError, match="pool must be 0 or a number of rows"):
-            make(name, pool=-1)
+        with pytest.raises(UsageError, match="pool = -1: should be a whole number, at least 0"):
+            resolved(type(make(name)), pool=-1)
 
 
 @pytest.mark.parametrize(("name", "options"), [("rds", {}), ("perplexity", {"keep": "low"})])

@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.testing.instruction import toy_instruction_task
 from harness.types import TaskData
 from harness_relevance.dsir import DSIR, hashed_ngrams, log_importance
+from resolved import resolved
 
 MakeTask = Callable[..., TaskData]
 TEXTS = st.lists(st.text("aAbé ,.!?x9_\n", max_size=20), min_size=1, max_size=5)
@@ -117,5 +118,5 @@ def test_a_draw_belongs_to_its_seed(context: StageContext) -> None:
 
 @pytest.mark.parametrize("options", [{"buckets": 0}, {"ngrams": 0}, {"smoothing": 0.0}])
 def test_options_without_meaning_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="positive buckets, ngrams and smoothing"):
-        DSIR(**options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"at least 1|above 0"):
+        resolved(DSIR, **options)

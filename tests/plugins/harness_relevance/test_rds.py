@@ -20,6 +20,7 @@ from harness.types import DistilledData, Split, TaskData
 from harness_relevance.directions import directions
 from harness_relevance.rds import RDS, subtask_means
 from harness_relevance.rds_plus import RDSPlus
+from resolved import resolved
 
 MakeTask = Callable[..., TaskData]
 
@@ -185,5 +186,5 @@ def test_a_target_without_any_vector_is_an_error(
 
 @pytest.mark.parametrize("method", [RDS, RDSPlus])
 def test_a_length_without_tokens_is_refused(method: type[RDS] | type[RDSPlus]) -> None:
-    with pytest.raises(UsageError, match="max_length must be positive"):
-        method(max_length=0)
+    with pytest.raises(UsageError, match="max_length = 0: should be a whole number, at least 1"):
+        resolved(method, max_length=0)

@@ -17,6 +17,7 @@ from harness.registry.contracts import check_task
 from harness.testing.text import check_task_plugin
 from harness.types import DataSource, TaskData
 from harness_text.files import CsvTask, HubTask, JsonlTask
+from resolved import resolved
 
 NOWHERE = DataLocator()
 
@@ -198,8 +199,8 @@ def test_a_two_class_metric_is_refused_for_more_classes(tmp_path: Path) -> None:
         ({"path": "x", "text": ("a", "a")}, "one or two columns"),
         ({"path": "x", "text": ("a",), "label": "a"}, "both text and label"),
         ({"path": "x", "text": ("label",), "label": "y"}, "cannot be called 'label'"),
-        ({"path": "x", "test_share": 0.0}, "test_share = 0 should be"),
-        ({"path": "x", "validation_share": 0.5}, "validation_share = 0.5 should be"),
+        ({"path": "x", "test_share": 0.0}, r"test_share = 0\.0: should be a number, above 0"),
+        ({"path": "x", "validation_share": 0.5}, "validation_share = 0.5: should be .* below 0.5"),
         ({"path": "x", "delimiter": "ab"}, "delimiter = 'ab'"),
     ],
 )
@@ -207,7 +208,7 @@ def test_options_that_make_no_sense_are_refused_before_any_work(
     options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        CsvTask(**options)
+        resolved(CsvTask, **options)
 
 
 class HubInMemory(DataLocator):

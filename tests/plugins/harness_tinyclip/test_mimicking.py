@@ -18,6 +18,7 @@ from harness.kit.clip.model import ClipModel
 from harness.kit.clip.training import ClipBatch, train_clip
 from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
+from resolved import resolved
 
 
 def batch_of(model: ClipModel, rows: list[int]) -> ClipBatch:
@@ -127,15 +128,15 @@ class TestOptions:
             ({"stages": 0}, "stages = 0"),
             ({"inherit": "none", "stages": 2}, "1 without inheritance"),
             ({"stages": 2, "shares": (1.0,)}, "one for each stage"),
-            ({"stages": 2, "shares": (1.0, 0.0)}, "positive"),
+            ({"stages": 2, "shares": (1.0, 0.0)}, "should be a list of numbers, above 0"),
             ({"alpha": 1.5}, "alpha = 1.5"),
             ({"mask_share": 1.0}, "mask_share = 1"),
             ({"teacher_scale": 0.5}, "teacher_scale = 0.5"),
             ({"student_scale": 101.0}, "student_scale = 101"),
-            ({"weight": 0.0}, "weight"),
+            ({"weight": 0.0}, "weight = 0.0: should be a number, above 0 and finite"),
             ({"inherit": "auto", "masks": ()}, "nothing to learn"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
-            TinyClipOptions(**options)
+            resolved(TinyClipOptions, **options)

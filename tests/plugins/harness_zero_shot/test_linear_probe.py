@@ -24,6 +24,7 @@ from harness.testing.text import toy_context
 from harness.types import TaskData
 from harness_zero_shot.linear_probe import LinearProbe
 from numbered_pictures import Told, facts, make_rows, make_task, unit
+from resolved import resolved
 
 CLASSES = ["one", "two", "three"]
 
@@ -166,7 +167,7 @@ class TestLinearProbe:
     def test_refuses_what_it_cannot_score(self) -> None:
         _, task = a_world()
         with pytest.raises(UsageError, match="shots = -1"):
-            LinearProbe(shots=-1)
+            resolved(LinearProbe, shots=-1)
         with pytest.raises(UsageError, match="shots = 99, but class"):
             LinearProbe(shots=99).check(task, {}, tunes=False)
         with pytest.raises(ContractError, match="label_names"):

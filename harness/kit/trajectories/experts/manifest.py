@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.kit.files import manifest_file
 from harness.kit.training.parameter_layout import ParameterLayout
 from harness.kit.trajectories.experts.optimizer import ExpertOptimizer
+from harness.options import Count, require_fields
 
 WHAT = "folder of expert trajectories"
 _FORMAT = 1
@@ -27,16 +28,15 @@ class ExpertOptions:
     seed: draws each expert's order of the rows.
     """
 
-    experts: int = 4
-    steps: int = 100
-    every: int = 10
-    batch_size: int = 16
+    experts: Count = 4
+    steps: Count = 100
+    every: Count = 10
+    batch_size: Count = 16
     optimizer: ExpertOptimizer = field(default_factory=ExpertOptimizer)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.experts, self.steps, self.every, self.batch_size) < 1:
-            raise UsageError("experts, steps, every and batch_size should be 1 or more")
+        require_fields(self, where="experts")
         if self.steps % self.every:
             raise UsageError(
                 f"an expert of {self.steps} steps cannot keep a state every {self.every} steps",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from harness.errors import UsageError
+from harness.options import Positive, ShareBelowOne, require_fields
 
 _MEMORIES = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 
@@ -34,18 +35,13 @@ class ExpertOptimizer:
     """
 
     kind: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    learning_rate: Positive = 0.01
+    momentum: ShareBelowOne = 0.0
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if self.kind not in _MEMORIES:
-            raise UsageError(f"unknown expert optimizer '{self.kind}'", hint="Known: sgd, adam.")
-        if not self.learning_rate > 0:
-            raise UsageError(f"an expert needs a positive learning rate, got {self.learning_rate}")
-        if not all(0 <= value < 1 for value in (self.momentum, *self.betas)):
-            raise UsageError("an expert's momentum and betas should be in [0, 1)")
+        require_fields(self, where="expert optimizer")
         if self.kind == "adam" and self.momentum:
             raise UsageError("an expert trained by Adam has betas and no momentum")
 

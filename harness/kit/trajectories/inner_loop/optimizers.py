@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UsageError
+from harness.options import Positive, ShareBelowOne, require_fields
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,10 @@ class InnerOptimizer(Protocol):
 class Sgd:
     """u <- momentum u + g, theta <- theta - step_size u, as `torch.optim.SGD`; u only if needed."""
 
-    momentum: float = 0.0
+    momentum: ShareBelowOne = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum = {self.momentum:g} should be in [0, 1)")
+        require_fields(self, where="sgd")
 
     def begin(self, theta: Tensor) -> InnerState:
         return InnerState((theta, torch.zeros_like(theta)) if self.momentum else (theta,))
@@ -78,16 +78,12 @@ class Adam:
     first steps are signs, which tell little of the gradient and have huge derivatives near zero.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
+    eps: Positive = 1e-8
 
     def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
-            raise UsageError(
-                "Adam needs betas in [0, 1) and a positive eps, got"
-                f" {self.beta1:g}, {self.beta2:g} and {self.eps:g}"
-            )
+        require_fields(self, where="adam")
 
     def begin(self, theta: Tensor) -> InnerState:
         return InnerState((theta, torch.zeros_like(theta), torch.zeros_like(theta)))

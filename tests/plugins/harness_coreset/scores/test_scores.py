@@ -24,6 +24,7 @@ from harness_coreset.scores.el2n import EL2N, el2n_scores
 from harness_coreset.scores.forgetting import Forgetting, forgetting_scores
 from harness_coreset.scores.proxy_training import watch_training
 from harness_coreset.scores.scored import ScoredCoreset, highest
+from resolved import resolved
 
 MakeContext = Callable[[int], StageContext]
 
@@ -168,16 +169,18 @@ def test_the_pool_bounds_what_is_scored(choose: Callable[..., DistilledData]) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("method", "options", "message"),
     [
-        (lambda: EL2N(runs=0), "at least one run"),
-        (lambda: EL2N(steps=0), "at least one run and one step"),
-        (lambda: Forgetting(epochs=1), "at least 2 epochs"),
-        (lambda: EL2N(learning_rate=0.0), "positive learning_rate"),
-        (lambda: Forgetting(batch_size=0), "positive learning_rate and batch_size"),
-        (lambda: EL2N(pool=-1), "pool must be 0"),
+        (EL2N, {"runs": 0}, "runs = 0: should be a whole number, at least 1"),
+        (EL2N, {"steps": 0}, "steps = 0: should be a whole number, at least 1"),
+        (Forgetting, {"epochs": 1}, "epochs = 1: should be a whole number, at least 2"),
+        (EL2N, {"learning_rate": 0.0}, r"learning_rate = 0\.0: should be a number, above 0"),
+        (Forgetting, {"batch_size": 0}, "batch_size = 0: should be a whole number, at least 1"),
+        (EL2N, {"pool": -1}, "pool = -1: should be a whole number, at least 0"),
     ],
 )
-def test_options_without_meaning_are_refused(make: Callable[[], object], message: str) -> None:
+def test_options_without_meaning_are_refused(
+    method: type, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        make()
+        resolved(method, **options)

@@ -33,6 +33,7 @@ from harness_instruct.students.families import (
     SmolLM2,
 )
 from harness_instruct.students.vocabulary import learn_bpe
+from resolved import resolved
 
 TINY = [Llama(variant="tiny"), Opt(variant="tiny"), Gpt2(variant="tiny")]
 EVERY = pytest.mark.parametrize("student", TINY, ids=lambda s: s.family)
@@ -182,8 +183,8 @@ def test_impossible_requests_are_named(task: TaskData, context: StageContext) ->
         AnyCausalLM()
     with pytest.raises(UsageError, match="no model folder"):
         AnyCausalLM(model="./nowhere")
-    with pytest.raises(UsageError, match="LoRA needs a rank"):
-        Llama(variant="tiny", lora_rank=0)
+    with pytest.raises(UsageError, match="lora_rank = 0: should be a whole number, at least 1"):
+        resolved(Llama, variant="tiny", lora_rank=0)
     with pytest.raises(UsageError, match="vocabulary from instructions, and 'toy' is"):
         Llama(variant="tiny").build(toy_task(), context)
     with pytest.raises(UsageError, match="no chat template"):
