@@ -1,4 +1,4 @@
-"""A table's rows as texts, and texts as one hash."""
+"""Columns of a table: required, read as texts, hashed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError, did_you_mean
 from harness.types import COMPLETION_COLUMN, PROMPT_COLUMN
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+def require_column(table: Dataset, column: str, where: str) -> None:
+    """Raises UsageError when a table lacks a column, naming those it has."""
+    if column not in table.column_names:
+        raise UsageError(
+            f"{where} has no column '{column}'",
+            hint=f"{did_you_mean(column, table.column_names)}"
+            f" Its columns: {', '.join(table.column_names)}.",
+        )
 
 
 def pairs_of(rows: Dataset) -> list[tuple[str, str]]:

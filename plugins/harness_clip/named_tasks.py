@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.data.sources import DataLocator, HubDataset
+from harness.data.texts import require_column
 from harness.errors import HarnessError
 from harness.types import IMAGE_TEXT_COLUMNS, LABEL_COLUMN, DataSource, TaskData
 from harness_clip.picture_rows import PictureColumns, bitmap, picture_table
@@ -144,9 +145,8 @@ class Groceries:
 def _products(train: Dataset) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Names of the classes, and caption and description of each."""
     columns = (LABEL_COLUMN, "class", "caption", "description")
-    missing = [name for name in columns if name not in train.column_names]
-    if missing:
-        raise HarnessError(f"the train split of 'groceries' has no column '{missing[0]}'")
+    for name in columns:
+        require_column(train, name, "the train split of 'groceries'")
     facts = {
         label: (name, caption, description)
         for label, name, caption, description in zip(

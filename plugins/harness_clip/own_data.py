@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.sources import DataLocator, HubDataset
+from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.options import HeldOutShare
 from harness.types import (
@@ -200,11 +201,7 @@ class ImageHub(OwnTask):
 
         if not self.label:
             return ()
-        if self.label not in train.column_names:
-            raise UsageError(
-                f"'{self.dataset}' has no column '{self.label}'",
-                hint=f"Its columns: {', '.join(train.column_names)}.",
-            )
+        require_column(train, self.label, f"'{self.dataset}'")
         feature = train.features[self.label]
         if not isinstance(feature, ClassLabel):
             raise UsageError(

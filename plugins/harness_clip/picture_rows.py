@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.images import image_bytes, image_columns
+from harness.data.texts import require_column
 from harness.errors import HarnessError, UsageError
 from harness.types import CAPTION_COLUMN, IMAGE_COLUMN, LABEL_COLUMN
 
@@ -67,11 +68,7 @@ class PictureColumns:
         if self.caption_of is None:
             needed.append(self.caption)
         for name in needed:
-            if name not in table.column_names:
-                raise UsageError(
-                    f"{where} has no column '{name}'",
-                    hint=f"Its columns: {', '.join(table.column_names)}.",
-                )
+            require_column(table, name, where)
         cells = _images_of(table, self.image, where)
         labels = table[self.label][:] if self.label else None
         return _table(cells, self._captions(table, where), labels)

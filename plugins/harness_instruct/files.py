@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.data.row_files import read_rows
 from harness.data.sources import DataLocator, HubDataset
+from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
 from harness.options import HeldOutShare, Natural
@@ -24,7 +25,6 @@ from harness_instruct.instructions import (
     Instruction,
     read_columns,
     read_instructions,
-    require_column,
 )
 from harness_instruct.pools import OWN, POOL_TEMPLATE, load_pool
 from harness_instruct.splits import split_instructions

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UsageError, did_you_mean
+from harness.data.texts import require_column
+from harness.errors import UsageError
 from harness.kit.text.templates import Template
 from harness.types import (
     ANSWER_COLUMN,
@@ -82,16 +83,6 @@ def read_instructions(
         template.check(table.column_names, where)
     values = read_columns(table, (*prompt.fields, *completion.fields), where)
     return [Instruction(prompt.fill(row), completion.fill(row)) for row in values]
-
-
-def require_column(table: Dataset, name: str, where: str) -> None:
-    """Raises UsageError when a table lacks a column, naming those it has."""
-    if name not in table.column_names:
-        raise UsageError(
-            f"{where} has no column '{name}'",
-            hint=f"{did_you_mean(name, table.column_names)}"
-            f" Its columns: {', '.join(table.column_names)}.",
-        )
 
 
 def _text(value: Any, where: str) -> str:

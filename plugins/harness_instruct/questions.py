@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
+from harness.data.texts import require_column
 from harness.errors import HarnessError
 from harness.kit.text.templates import Template
-from harness_instruct.instructions import Instruction, require_column
+from harness_instruct.instructions import Instruction
 
 if TYPE_CHECKING:
     from datasets import Dataset

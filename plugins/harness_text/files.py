@@ -11,11 +11,12 @@ import numpy as np
 
 from harness.data.row_files import read_csv, read_jsonl
 from harness.data.sources import DataLocator, HubDataset
+from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.options import HeldOutShare
 from harness.types import LABEL_COLUMN, DataSource, TaskData
 from harness_text.classes import Classes, label_texts
-from harness_text.labelled import LabelledTexts, empty_texts, read_texts, require_column
+from harness_text.labelled import LabelledTexts, empty_texts, read_texts
 from harness_text.splits import split_texts
 
 if TYPE_CHECKING:

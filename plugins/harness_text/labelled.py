@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.data.texts import require_column
+from harness.errors import HarnessError, UsageError
 from harness.types import LABEL_COLUMN
 
 if TYPE_CHECKING:
@@ -54,16 +55,6 @@ def empty_texts(texts: Mapping[str, Sequence[str]]) -> list[tuple[str, int]]:
         for i, value in enumerate(values)
         if not value or value.isspace()
     ]
-
-
-def require_column(rows: Dataset, column: str, where: str) -> None:
-    """Raises UsageError when a table lacks a column, naming those it has."""
-    if column not in rows.column_names:
-        raise UsageError(
-            f"{where} has no column '{column}'",
-            hint=f"{did_you_mean(column, rows.column_names)}"
-            f" Its columns: {', '.join(rows.column_names)}.",
-        )
 
 
 def read_texts(rows: Dataset, columns: Sequence[str], where: str) -> dict[str, list[str]]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.data.row_files import read_csv
 from harness.data.sources import DataLocator, HubDataset, PackagedTable
+from harness.data.texts import require_column
 from harness.errors import HarnessError
 from harness.types import LABEL_COLUMN, TaskData
-from harness_text.labelled import LabelledTexts, read_integer_labels, read_texts, require_column
+from harness_text.labelled import LabelledTexts, read_integer_labels, read_texts
 from harness_text.splits import split_texts
 
 if TYPE_CHECKING:
