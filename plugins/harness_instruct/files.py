@@ -37,7 +37,7 @@ Metric = Literal["", "acc", "acc_norm", "acc_bytes", "token_likelihood", "greedy
 
 
 @dataclass(frozen=True)
-class TableTask:
+class InstructionTableTask:
     """What an instruction task made of a user's table can be told.
 
     template, completion: texts with `{column}` where a row's value goes.
@@ -137,7 +137,7 @@ class TableTask:
 
 
 @dataclass(frozen=True)
-class InstructionFile(TableTask):
+class InstructionFile(InstructionTableTask):
     """A JSONL, CSV or Parquet file; `validation` and `test` name files of their own.
 
     path: of the file.
@@ -161,7 +161,7 @@ class InstructionFile(TableTask):
 
 
 @dataclass(frozen=True)
-class InstructionHub(TableTask):
+class InstructionHub(InstructionTableTask):
     """A data set of the hub; `train`, `validation` and `test` name its splits.
 
     dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.

@@ -27,7 +27,7 @@ TWO_CLASS_METRICS = ("f1", "accuracy_f1")
 
 
 @dataclass(frozen=True)
-class TableTask:
+class LabelledTableTask:
     """What a task made of a user's table can be told.
 
     text: the text column, or two for pairs of texts; label: the label column.
@@ -134,7 +134,7 @@ class TableTask:
 
 
 @dataclass(frozen=True)
-class FileTask(TableTask):
+class FileTask(LabelledTableTask):
     """A table in a file; `validation` and `test` name files of the same kind.
 
     path: of the file.
@@ -190,7 +190,7 @@ class JsonlTask(FileTask):
 
 
 @dataclass(frozen=True)
-class HubTask(TableTask):
+class HubTask(LabelledTableTask):
     """A data set of the hub; `train`, `validation` and `test` name its splits.
 
     dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
