@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.kit.weights import PackageFile, Weights
 from harness.types import TaskData
@@ -14,21 +14,6 @@ if TYPE_CHECKING:
     from harness.context import StageContext
 
 TINY_VOCABULARY = 2048
-
-
-class Origin(Protocol):
-    """Makes the same untrained model for the same context seed.
-
-    pretrained: whether there is something in it to adapt.
-    """
-
-    pretrained: ClassVar[bool]
-
-    def fingerprint(self) -> str: ...
-
-    def create(
-        self, task: TaskData, context: StageContext
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]: ...
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def harness_register_students(register: Register) -> None:
     )
     register(
         "hf",
-        f"{_STUDENTS}:AnyPretrained",
+        f"{_STUDENTS}:AnyClassifier",
         summary="any sequence classifier of transformers: hf:MODEL_ID or hf:FOLDER",
         version="1",
         argument="model",

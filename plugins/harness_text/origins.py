@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -20,21 +20,12 @@ if TYPE_CHECKING:
 TINY_VOCABULARY = 4096
 
 
-class Origin(Protocol):
-    """Makes the same untrained model for the same context seed."""
-
-    def fingerprint(self) -> str: ...
-
-    def create(
-        self, task: TaskData, context: StageContext
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]: ...
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A pre-trained encoder; the head is drawn from the context's seed."""
 
     weights: Weights
+    pretrained: ClassVar[bool] = True
 
     def fingerprint(self) -> str:
         return self.weights.fingerprint()
@@ -52,6 +43,7 @@ class TinyBert:
     """A small BERT drawn from the context's seed, with a vocabulary of the task's train texts."""
 
     vocabulary_size: int = TINY_VOCABULARY
+    pretrained: ClassVar[bool] = False
 
     def fingerprint(self) -> str:
         return "random"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.errors import UsageError, unknown_name
-from harness.kit.weights import HubWeights, PackageWeights, named_weights
-from harness.types import LABEL_COLUMN, DistilledData, Recipe, StudentInfo, TaskData
+from harness.errors import UsageError
+from harness.kit.origins import AnyPretrained, NamedStudent, Origin, OriginStudent
+from harness.kit.weights import HubWeights, PackageWeights
+from harness.types import LABEL_COLUMN, DistilledData, Recipe, TaskData
 from harness_text.metrics import classification_metrics
-from harness_text.origins import Checkpoint, Origin, TinyBert
+from harness_text.origins import Checkpoint, TinyBert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -26,28 +25,13 @@ if TYPE_CHECKING:
 DEFAULT_LENGTH = 128
 
 
-class TransformerStudent(ABC):
+class TextStudent(OriginStudent):
     """What all families share: building, fitting, reading back."""
 
-    family: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
     offers: ClassVar[tuple[str, ...]] = (
         "predict", "predict_encoded", "embed", "encode", "model", "tokenizer", "head",
     )  # fmt: skip
-
-    @property
-    @abstractmethod
-    def origin(self) -> Origin:
-        """What a fresh model starts from."""
-
-    @property
-    @abstractmethod
-    def shown_variant(self) -> str:
-        """The variant as it stands on a board."""
-
-    def fingerprint(self) -> str:
-        """What the initial weights are: package, version and hash, hub id and commit, ..."""
-        return self.origin.fingerprint()
 
     def build(
         self, task: TaskData, context: StageContext, *, max_length: int = DEFAULT_LENGTH
@@ -115,41 +99,11 @@ class TransformerStudent(ABC):
 
         from harness.kit.text.classifier import TextClassifier
 
-        info = StudentInfo(
-            name=self.family,
-            variant=self.shown_variant,
-            source=self.fingerprint(),
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-        )
-        device = torch.device(context.device)
+        device, info = torch.device(context.device), self.info(model)
         return TextClassifier(model, tokenizer, task.input_columns, max_length, info, device)
 
 
-@dataclass(frozen=True)
-class NamedStudent(TransformerStudent):
-    """A family with a fixed list of variants, each pinned to one origin.
-
-    variant: which of them.
-    """
-
-    variant: str = "base"
-
-    variants: ClassVar[Mapping[str, Origin]]
-
-    def __post_init__(self) -> None:
-        if self.variant not in self.variants:
-            raise unknown_name(f"variant of student '{self.family}'", self.variant, self.variants)
-
-    @property
-    def origin(self) -> Origin:
-        return self.variants[self.variant]
-
-    @property
-    def shown_variant(self) -> str:
-        return self.variant
-
-
-class Bert(NamedStudent):
+class Bert(NamedStudent, TextStudent):
     """BERT (Devlin et al. 2019), a small distilled encoder, and one trained from scratch."""
 
     family = "bert"
@@ -172,7 +126,7 @@ class Bert(NamedStudent):
     }
 
 
-class Roberta(NamedStudent):
+class Roberta(NamedStudent, TextStudent):
     """RoBERTa (Liu et al. 2019)."""
 
     family = "roberta"
@@ -186,7 +140,7 @@ class Roberta(NamedStudent):
     }
 
 
-class DistilBert(NamedStudent):
+class DistilBert(NamedStudent, TextStudent):
     """DistilBERT (Sanh et al. 2019)."""
 
     family = "distilbert"
@@ -199,7 +153,7 @@ class DistilBert(NamedStudent):
     }
 
 
-class XLNet(NamedStudent):
+class XLNet(NamedStudent, TextStudent):
     """XLNet (Yang et al. 2019)."""
 
     family = "xlnet"
@@ -214,7 +168,7 @@ class XLNet(NamedStudent):
     }
 
 
-class Deberta(NamedStudent):
+class Deberta(NamedStudent, TextStudent):
     """DeBERTa version 3 (He, Gao and Chen 2023)."""
 
     family = "deberta"
@@ -229,30 +183,17 @@ class Deberta(NamedStudent):
     }
 
 
-@dataclass(frozen=True)
-class AnyPretrained(TransformerStudent):
+class AnyClassifier(AnyPretrained, TextStudent):
     """Any model id on the hub, or any local folder, that transformers loads as a classifier.
 
     model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
     """
 
-    model: str = ""
-    revision: str = "main"
-
-    family: ClassVar[str] = "hf"
-
-    def __post_init__(self) -> None:
-        if not self.model:
-            raise UsageError("student 'hf' needs a model", hint="Write hf:MODEL_ID or hf:FOLDER.")
-        named_weights(self.model, self.revision)
+    family = "hf"
 
     @property
     def origin(self) -> Origin:
-        return Checkpoint(named_weights(self.model, self.revision))
-
-    @property
-    def shown_variant(self) -> str:
-        return Path(self.model).name if Path(self.model).expanduser().is_dir() else self.model
+        return Checkpoint(self.weights)
 
 
 def target_probabilities(data: DistilledData, classes: int) -> np.ndarray:

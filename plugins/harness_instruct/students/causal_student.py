@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.kit.language.lora import LoraOptions
+from harness.kit.origins import OriginStudent
 from harness.options import Count, ShareBelowOne
-from harness.types import DistilledData, Recipe, StudentInfo, TaskData
-from harness_instruct.origins import Origin
+from harness.types import DistilledData, Recipe, TaskData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CausalStudent(ABC):
+class CausalStudent(OriginStudent):
     """What all families share: building, fitting, reading back.
 
     tuning: `lora` trains adapters (Hu et al. 2022) and merges them into the weights, `full` trains
@@ -42,21 +41,10 @@ class CausalStudent(ABC):
     lora_targets: tuple[str, ...] = ()
     chat: bool = False
 
-    family: ClassVar[str]
     modalities: ClassVar[tuple[str, ...]] = ("instruction",)
     offers: ClassVar[tuple[str, ...]] = (
         "loglikelihood", "generate", "model", "tokenizer", "encode", "encoder",
     )  # fmt: skip
-
-    @property
-    @abstractmethod
-    def origin(self) -> Origin:
-        """What a fresh model starts from."""
-
-    @property
-    @abstractmethod
-    def shown_variant(self) -> str:
-        """The variant as it stands on a board."""
 
     @property
     def lora(self) -> LoraOptions:
@@ -67,10 +55,6 @@ class CausalStudent(ABC):
     def adapts(self) -> bool:
         """Whether adapters are trained rather than all weights."""
         return self.tuning == "lora" or (self.tuning == "auto" and self.origin.pretrained)
-
-    def fingerprint(self) -> str:
-        """What the initial weights are: package, version and hash, hub id and commit, ..."""
-        return self.origin.fingerprint()
 
     def build(self, task: TaskData, context: StageContext) -> CausalLM:
         """An untrained model; what is new in it is drawn from the context's seed.
@@ -136,12 +120,7 @@ class CausalStudent(ABC):
 
         from harness.kit.language.causal_lm import CausalLM
 
-        info = StudentInfo(
-            name=self.family,
-            variant=self.shown_variant,
-            source=self.fingerprint(),
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-        )
+        info = self.info(model)
         return CausalLM(model, tokenizer, info, torch.device(context.device), self.chat)
 
 

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from harness.errors import UsageError, unknown_name
-from harness.kit.weights import HubWeights, PackageFile, named_weights
-from harness_instruct.origins import Checkpoint, GgufCheckpoint, Origin, TinyModel
+from harness.kit.origins import AnyPretrained, NamedStudent, Origin
+from harness.kit.weights import HubWeights, PackageFile
+from harness_instruct.origins import Checkpoint, GgufCheckpoint, TinyModel
 from harness_instruct.students.causal_student import CausalStudent
 
 
 @dataclass(frozen=True)
-class NamedCausalLM(CausalStudent):
-    """A family with a fixed list of variants, each pinned to one origin.
-
-    variant: which of them.
-    """
-
-    variant: str = "base"
-
-    variants: ClassVar[Mapping[str, Origin]]
-
-    def __post_init__(self) -> None:
-        if self.variant not in self.variants:
-            raise unknown_name(f"variant of student '{self.family}'", self.variant, self.variants)
-
-    @property
-    def origin(self) -> Origin:
-        return self.variants[self.variant]
-
-    @property
-    def shown_variant(self) -> str:
-        return self.variant
-
-
-@dataclass(frozen=True)
-class SmolLM2(NamedCausalLM):
+class SmolLM2(NamedStudent, CausalStudent):
     """SmolLM2 (Ben Allal et al. 2025): the base model, the instructed one, and that one from pip.
 
     `135m-gguf` is the instructed model in 4 bits, dequantised to float32.
@@ -69,7 +44,7 @@ class SmolLM2(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class Opt(NamedCausalLM):
+class Opt(NamedStudent, CausalStudent):
     """OPT (Zhang et al. 2022), and a small random one."""
 
     variant: str = "125m"
@@ -86,7 +61,7 @@ class Opt(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class Llama(NamedCausalLM):
+class Llama(NamedStudent, CausalStudent):
     """Llama 2 (Touvron et al. 2023) and 3.2 (Meta 2024), both gated on the hub, and a small
     random one."""
 
@@ -105,7 +80,7 @@ class Llama(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class Gpt2(NamedCausalLM):
+class Gpt2(NamedStudent, CausalStudent):
     """GPT-2 (Radford et al. 2019), and a small random one."""
 
     family = "gpt2"
@@ -118,7 +93,7 @@ class Gpt2(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class Pythia(NamedCausalLM):
+class Pythia(NamedStudent, CausalStudent):
     """Pythia (Biderman et al. 2023)."""
 
     variant: str = "160m"
@@ -135,7 +110,7 @@ class Pythia(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class Qwen(NamedCausalLM):
+class Qwen(NamedStudent, CausalStudent):
     """Qwen 2.5 (Qwen team 2024)."""
 
     variant: str = "0.5b"
@@ -149,28 +124,14 @@ class Qwen(NamedCausalLM):
 
 
 @dataclass(frozen=True)
-class AnyCausalLM(CausalStudent):
+class AnyCausalLM(AnyPretrained, CausalStudent):
     """Any model id on the hub, or any local folder, that transformers loads as a causal model.
 
     model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
     """
 
-    model: str = ""
-    revision: str = "main"
-
-    family: ClassVar[str] = "hf-lm"
-
-    def __post_init__(self) -> None:
-        if not self.model:
-            raise UsageError(
-                "student 'hf-lm' needs a model", hint="Write hf-lm:MODEL_ID or hf-lm:FOLDER."
-            )
-        named_weights(self.model, self.revision)
+    family = "hf-lm"
 
     @property
     def origin(self) -> Origin:
-        return Checkpoint(named_weights(self.model, self.revision))
-
-    @property
-    def shown_variant(self) -> str:
-        return Path(self.model).name if Path(self.model).expanduser().is_dir() else self.model
+        return Checkpoint(self.weights)

@@ -22,7 +22,7 @@ from harness.registry.components import Component, resolve
 from harness.types import DataSource, DistilledData, Recipe, TaskData
 from harness_text.origins import TinyBert
 from harness_text.pretrained import load_pretrained
-from harness_text.students import AnyPretrained, Bert, Roberta, target_probabilities
+from harness_text.students import AnyClassifier, Bert, Roberta, target_probabilities
 
 RECIPE = Recipe(steps=4, batch_size=8, learning_rate=1e-3, max_length=12)
 
@@ -176,7 +176,7 @@ class TestCheckpoint:
     def test_keeps_the_encoder_and_draws_a_new_head_from_the_seed(
         self, task: TaskData, checkpoint: Path, context: StageContext
     ) -> None:
-        student = AnyPretrained(str(checkpoint))
+        student = AnyClassifier(str(checkpoint))
         first, again, other = (
             student.build(task, replace(context, seed=seed)).model for seed in (1, 1, 2)
         )
@@ -197,7 +197,7 @@ class TestCheckpoint:
     def test_is_trained_in_float32_whatever_is_stored(
         self, task: TaskData, checkpoint: Path, context: StageContext
     ) -> None:
-        model = AnyPretrained(str(checkpoint)).build(task, context).model
+        model = AnyClassifier(str(checkpoint)).build(task, context).model
         assert {p.dtype for p in model.parameters()} == {torch.float32}
 
     def test_loads_without_a_word(
@@ -216,7 +216,7 @@ class TestCheckpoint:
         context: StageContext,
         tmp_path: Path,
     ) -> None:
-        student = AnyPretrained(str(checkpoint))
+        student = AnyClassifier(str(checkpoint))
         fitted = student.fit(task, data, RECIPE, context)
         assert fitted.info.variant == "my-model"
         assert fitted.info.source.startswith("folder sha256:")
@@ -231,14 +231,14 @@ class TestCheckpoint:
     ) -> None:
         (checkpoint / "config.json").write_text('{"model_type": "no-such-thing"}')
         with pytest.raises(HarnessError, match="cannot load 'my-model' as a sequence classifier"):
-            AnyPretrained(str(checkpoint)).build(task, context)
+            AnyClassifier(str(checkpoint)).build(task, context)
 
     def test_a_bare_encoder_will_do(
         self, task: TaskData, checkpoint: Path, context: StageContext
     ) -> None:
         config = BertConfig.from_pretrained(checkpoint)
         BertModel(config, add_pooling_layer=False).save_pretrained(checkpoint)
-        first, again = (AnyPretrained(str(checkpoint)).build(task, context) for _ in range(2))
+        first, again = (AnyClassifier(str(checkpoint)).build(task, context) for _ in range(2))
         weights = [c.model.bert.pooler.dense.weight for c in (first, again)]
         assert torch.equal(*weights)
 
@@ -265,11 +265,11 @@ class TestOptions:
 
     def test_hf_needs_a_model(self) -> None:
         with pytest.raises(UsageError, match="needs a model"):
-            AnyPretrained()
+            AnyClassifier()
 
     def test_hf_refuses_a_path_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no model folder"):
-            AnyPretrained(str(tmp_path / "missing"))
+            AnyClassifier(str(tmp_path / "missing"))
 
 
 def test_listing_and_fingerprinting_import_no_torch() -> None:
