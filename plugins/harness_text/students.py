@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_LENGTH = 128
 
 
-class TextStudent(OriginStudent):
+class ClassifierStudent(OriginStudent):
     """What all families share: building, fitting, reading back."""
 
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
@@ -103,7 +103,7 @@ class TextStudent(OriginStudent):
         return TextClassifier(model, tokenizer, task.input_columns, max_length, info, device)
 
 
-class Bert(NamedStudent, TextStudent):
+class Bert(NamedStudent, ClassifierStudent):
     """BERT (Devlin et al. 2019), a small distilled encoder, and one trained from scratch."""
 
     family = "bert"
@@ -126,7 +126,7 @@ class Bert(NamedStudent, TextStudent):
     }
 
 
-class Roberta(NamedStudent, TextStudent):
+class Roberta(NamedStudent, ClassifierStudent):
     """RoBERTa (Liu et al. 2019)."""
 
     family = "roberta"
@@ -140,7 +140,7 @@ class Roberta(NamedStudent, TextStudent):
     }
 
 
-class DistilBert(NamedStudent, TextStudent):
+class DistilBert(NamedStudent, ClassifierStudent):
     """DistilBERT (Sanh et al. 2019)."""
 
     family = "distilbert"
@@ -153,7 +153,7 @@ class DistilBert(NamedStudent, TextStudent):
     }
 
 
-class XLNet(NamedStudent, TextStudent):
+class XLNet(NamedStudent, ClassifierStudent):
     """XLNet (Yang et al. 2019)."""
 
     family = "xlnet"
@@ -168,7 +168,7 @@ class XLNet(NamedStudent, TextStudent):
     }
 
 
-class Deberta(NamedStudent, TextStudent):
+class Deberta(NamedStudent, ClassifierStudent):
     """DeBERTa version 3 (He, Gao and Chen 2023)."""
 
     family = "deberta"
@@ -183,7 +183,7 @@ class Deberta(NamedStudent, TextStudent):
     }
 
 
-class AnyClassifier(AnyPretrained, TextStudent):
+class AnyClassifier(AnyPretrained, ClassifierStudent):
     """Any model id on the hub, or any local folder, that transformers loads as a classifier.
 
     model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
