@@ -1,1 +1,1 @@
-"""Text classifiers: packing, forward passes, training."""
+"""Text: classifiers with their packing and training, templates, learnt vocabularies."""

@@ -14,16 +14,17 @@ from torch import Tensor
 from harness.context import StageContext
 from harness.errors import MissingDependencyError, UsageError
 from harness.kit.language.student import build_proxy_lm
+from harness.kit.text.byte_bpe import learn_bpe
 from harness.randomness import seeded
 from harness.types import TaskData
 from harness_dilm.generator.names import TINY, locate, names_student
 from harness_dilm.generator.text_format import TextFormat
-from harness_dilm.generator.vocabulary import train_vocabulary
 from harness_dilm.options import LanguageModelOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+_END = "<|endoftext|>"
 TINY_POSITIONS = 1024
 TINY_CLASS_STD = 0.3
 """Of the class tokens of a generator from scratch: far enough apart to be told from each other.
@@ -123,10 +124,11 @@ def build_generator(
 def _from_scratch(
     options: LanguageModelOptions, task: TaskData
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     texts = (text for column in task.input_columns for text in task.train[column])
-    tokenizer = train_vocabulary(texts, options.tiny_vocabulary)
+    vocabulary = learn_bpe(texts, options.tiny_vocabulary, [_END])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary, bos_token=_END, eos_token=_END)
     config = GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=options.max_length or TINY_POSITIONS,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.data.texts import texts_digest
+from harness.kit.text.byte_bpe import learn_bpe
 from harness.types import TaskData
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def task_tokenizer(
     texts = [text for column in task.input_columns for text in task.train[column]]
 
     def learn() -> dict[str, np.ndarray]:
-        return {"tokenizer": np.frombuffer(learn_bpe(texts, size).encode(), dtype=np.uint8)}
+        learnt = learn_bpe(texts, size, [START, END], min_frequency=2)
+        return {"tokenizer": np.frombuffer(learnt.to_str().encode(), dtype=np.uint8)}
 
     inputs = {"texts": texts_digest(texts), "size": size, "algorithm": _ALGORITHM}
     stored = context.cache.arrays("byte-bpe", inputs, learn)["tokenizer"]
@@ -46,25 +47,3 @@ def task_tokenizer(
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=START, eos_token=END, model_max_length=TINY_LENGTH
     )
-
-
-def learn_bpe(texts: Iterable[str], size: int) -> str:
-    """GPT-2's kind of tokenizer, as JSON text: every byte is an entry, so any text can be written.
-
-    The same texts give the same vocabulary: with the bytes given in order, pairs that occur
-    equally often are merged in the order of their entries.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=2,
-        special_tokens=[START, END],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((f" {text.strip()}" for text in texts), trainer)
-    return tokenizer.to_str()

@@ -20,7 +20,6 @@ from harness_dilm.generator.language_modelling import divisors, negative_log_lik
 from harness_dilm.generator.model import Generator, build_generator
 from harness_dilm.generator.names import GPT2, fingerprint, names_student
 from harness_dilm.generator.sampling import sample
-from harness_dilm.generator.vocabulary import train_vocabulary
 from harness_dilm.options import LanguageModelOptions
 from harness_instruct.students.families import AnyCausalLM
 
@@ -142,13 +141,6 @@ def test_the_same_seed_gives_the_same_generator_and_another_seed_another(
     other = build_generator(options, task, StageContext(4, tmp_path)).parameters()
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert not np.array_equal(first["transformer.wte.weight"], other["transformer.wte.weight"])
-
-
-def test_the_vocabulary_is_reproducible_bounded_and_writes_any_text(task: TaskData) -> None:
-    first, second = (train_vocabulary(task.train["text"], 300) for _ in range(2))
-    assert first.get_vocab() == second.get_vocab()
-    assert 257 < len(first) <= 300
-    assert first.decode(first(" žluťoučký 馬").input_ids) == " žluťoučký 馬"
 
 
 def test_norms_and_biases_of_gpt2_do_not_decay(generator: Generator) -> None:

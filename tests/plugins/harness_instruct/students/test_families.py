@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +30,6 @@ from harness_instruct.students.families import (
     Qwen,
     SmolLM2,
 )
-from harness_instruct.students.vocabulary import learn_bpe
 from resolved import resolved
 
 TINY = [Llama(variant="tiny"), Opt(variant="tiny"), Gpt2(variant="tiny")]
@@ -195,37 +192,6 @@ def test_impossible_requests_are_named(task: TaskData, context: StageContext) ->
         Llama(variant="tiny").fit(
             task, DistilledData.select(task, [1]), replace(RECIPE, max_length=3), context
         )
-
-
-class TestVocabulary:
-    def test_is_the_same_in_every_process(self) -> None:
-        """Ties between equally frequent pairs must not be broken by a process's hash seed."""
-        code = (
-            "from harness_instruct.students.vocabulary import learn_bpe\n"
-            "texts = ['ab cd ef gh ij kl mn op', 'abcd efgh ijkl mnop', 'dcba hgfe'] * 4\n"
-            "print(learn_bpe(texts, 330))"
-        )
-        learnt = {
-            subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                check=True,
-                env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": str(seed)},
-            ).stdout
-            for seed in range(3)
-        }
-        assert len(learnt) == 1
-        (content,) = learnt
-        assert '"ab"' in content
-
-    def test_writes_any_text(self) -> None:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str(learn_bpe(["plain words"] * 2, 400))
-        text = "Ünïcode\n\t漢字 and plain words"
-        assert tokenizer.decode(tokenizer.encode(text).ids) == text
-        assert len(tokenizer.encode(" plain words").ids) < len("plain words")
 
 
 class TestPackageFile:
