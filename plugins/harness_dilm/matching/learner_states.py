@@ -1,4 +1,4 @@
-"""Where the learner stands at a generator update: trained to there, or found in a file."""
+"""States of learner trajectories: trained to, or found in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated samples in use, and what became of them update after update."""
+"""The synthetic samples in use, and a trace of matching over the generator's updates."""
 
 from __future__ import annotations
 
