@@ -21,6 +21,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import Literal, TypeVar
 
 from harness.errors import UsageError
@@ -217,11 +218,11 @@ class _Splitting:
         by_class: defaultdict[int, set[tuple[Hashable, ...]]] = defaultdict(set)
         for label, unit in zip(train.labels(), units, strict=True):
             by_class[label].add(unit)
-        ordered = [sorted(by_class[label]) for label in sorted(by_class)]
-        shares = [max(size, 1)] * len(ordered)
+        classes = [by_class[label] for label in sorted(by_class)]
+        shares = [max(size, 1)] * len(classes)
         if train.keys.labels is not None:
-            shares = apportion(size, [len(own) for own in ordered])
-        chosen = {unit for own, n in zip(ordered, shares, strict=True) for unit in own[:n]}
+            shares = apportion(size, [len(own) for own in classes])
+        chosen = {u for own, n in zip(classes, shares, strict=True) for u in nsmallest(n, own)}
         held_out = {i for i, unit in zip(train.positions, units, strict=True) if unit in chosen}
         self.notes.append(f"{name}: {len(held_out)} rows carved from train by hash")
         self.parts[name] = replace(train, positions=sorted(held_out))

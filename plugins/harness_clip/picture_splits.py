@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.data.splitting import RowKeys, split_rows
 from harness_clip.picture_rows import content_hashes
 
@@ -42,7 +44,8 @@ def split_pictures(
         noun="image",
         share_of="contents",
     )
-    return made.rows(tables, lambda rows, positions: rows.select(positions)), made.notes
+    # Of a list `select` pickles every number.
+    return made.rows(tables, lambda rows, at: rows.select(np.asarray(at))), made.notes
 
 
 def _keys(rows: Dataset, name: str) -> RowKeys:
