@@ -213,9 +213,10 @@ def distill(
     """Distils one set, or one model, and writes it with a card that says how it was made.
 
     A set is written as JSONL and Parquet; a model, where the distiller makes models, by the
-    student `student` or the suite's first. Either is the one that `bench` would use with the same
-    settings and seed, and is shared with it through the results folder. The other arguments are
-    those of `bench`.
+    student `student` or the suite's first. It is made from the whole train split, where `bench`
+    lets each seed draw a part; a model is the one that `bench` would use with the same settings
+    and seed, and is shared with it through the results folder. The other arguments are those of
+    `bench`.
 
     Raises:
         UsageError: the request names something unknown, or a student for a distiller that makes
@@ -281,7 +282,7 @@ def _planned(
     suite = request.chosen_suite(host)
     store = Store(request.output_of(suite))
     if only_distil:
-        suite = replace(suite, references=(), fit_seeds=suite.fit_seeds[:1])
+        suite = replace(suite, references=(), fit_seeds=suite.fit_seeds[:1], pool=1.0)
     folder = None if request.data_dir is None else Path(request.data_dir)
     locator = DataLocator.from_environment(folder)
     return build_plan(suite, host, locator, report, only_distil=only_distil), store

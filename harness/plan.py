@@ -40,6 +40,7 @@ class LoadedTask:
 class Cell:
     """One run: a distilled set, a student fitted on it, and one evaluation.
 
+    pool: the share of the train rows that the distilling seed draws for its method to look at.
     key: of the evaluate stage; fit_key and distill_key: of the stages it stands on.
     protocol: hash of what all rows of one board must share.
     """
@@ -54,6 +55,7 @@ class Cell:
     tuner: ConfiguredComponent
     recipe: Recipe
     learning_rates: tuple[float, ...]
+    pool: float
     distill_key: str
     fit_key: str
     key: str

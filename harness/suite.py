@@ -11,7 +11,14 @@ from typing import Any
 
 from harness.budget import Budget
 from harness.errors import UsageError, did_you_mean
-from harness.options import Positive, convert, declared_types, require_fields, typed_options
+from harness.options import (
+    Positive,
+    PositiveShare,
+    convert,
+    declared_types,
+    require_fields,
+    typed_options,
+)
 from harness.registry.components import Kind
 from harness.registry.specs import ComponentSpec
 from harness.types import Recipe
@@ -29,6 +36,8 @@ Settings = Mapping[Kind, Mapping[str, Mapping[str, Any]]]
 class Suite:
     """One protocol: what runs, on which seeds, with which recipe.
 
+    pool: the share of the train rows that each distilling seed draws, for all methods alike; 1
+    gives every seed the whole train split, and a method that draws nothing one and the same set.
     proxy: the student that distillers may look through; the first student when empty.
     teacher: the student, larger as a rule, that model distillers learn from.
     default_for: the modality whose methods run here when no suite is named.
@@ -54,6 +63,7 @@ class Suite:
     variants: Mapping[str, str] = field(default_factory=dict)
     distill_seeds: tuple[int, ...] = (0, 1, 2)
     fit_seeds: tuple[int, ...] = (0,)
+    pool: PositiveShare = 0.8
     recipe: Recipe = field(default_factory=Recipe)
     learning_rates: tuple[Positive, ...] = (1e-4,)
     full_steps: int = 0
@@ -69,6 +79,7 @@ class Suite:
         for budget in self.budgets:
             if Budget.parse(budget).is_nothing:
                 raise UsageError(f"budget '{budget}' must be positive")
+        convert(self.pool, PositiveShare, where="seeds.pool")
         require_fields(self.recipe, where="recipe")
         _learning_rates(self.learning_rates)
 
@@ -112,7 +123,7 @@ def load_suite(path: Path) -> Suite:
 def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
     """Applies `--set KEY=VALUE` changes in order.
 
-    KEY is `recipe.FIELD`, `seeds.distill|fit`, `KIND.OPTION` for every component of that kind
+    KEY is `recipe.FIELD`, `seeds.distill|fit|pool`, `KIND.OPTION` for every component of that kind
     that has the option, or `KIND.NAME.OPTION` for one of them.
 
     Raises:
@@ -144,7 +155,7 @@ def _with_setting(suite: Suite, key: str, value: str) -> Suite:
     raise UsageError(
         f"unknown setting '{key}'",
         hint=did_you_mean(section, [*CONFIGURABLE, "recipe", "seeds"])
-        + f" Settings are recipe.FIELD, seeds.distill, seeds.fit, {', '.join(known)}.",
+        + f" Settings are recipe.FIELD, seeds.distill, seeds.fit, seeds.pool, {', '.join(known)}.",
     )
 
 
@@ -153,7 +164,7 @@ def _from_document(document: Mapping[str, Any], *, default_name: str) -> Suite:
         f.name: f
         for f in dataclasses.fields(Suite)
         if f.name not in {"recipe", "learning_rates", "full_steps", "settings", "defaults",
-                          "distill_seeds", "fit_seeds"}
+                          "distill_seeds", "fit_seeds", "pool"}
     }  # fmt: skip
     tables = ("recipe", "seeds", *CONFIGURABLE)
     _refuse_unknown(document, [*simple, *tables], where="suite")
@@ -189,11 +200,15 @@ def _recipe_changes(recipe: Recipe, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seed_changes(table: Mapping[str, Any]) -> dict[str, Any]:
-    _refuse_unknown(table, ["distill", "fit"], where="seeds")
-    return {
+    _refuse_unknown(table, ["distill", "fit", "pool"], where="seeds")
+    changes: dict[str, Any] = {
         f"{name}_seeds": convert(value, tuple[int, ...], where=f"seeds.{name}")
         for name, value in table.items()
+        if name != "pool"
     }
+    if "pool" in table:
+        changes["pool"] = convert(table["pool"], PositiveShare, where="seeds.pool")
+    return changes
 
 
 def _shared_options(kind: str, table: Any) -> dict[str, Any]:

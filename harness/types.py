@@ -53,6 +53,9 @@ class TaskData:
     An image-text task has the input columns `image`, a `datasets.Image`, and `caption`, and classes
     or none. `class_texts[c]` are the texts whose mean embedding stands for class c in zero-shot
     classification: templates filled in, or descriptions.
+
+    A distiller is given a `pool`, where the suite says so: train is then a part of `whole_train`,
+    at the positions `pool`, which the distilling seed has drawn.
     """
 
     name: str
@@ -66,6 +69,8 @@ class TaskData:
     notes: tuple[str, ...] = ()
     scoring_columns: tuple[str, ...] = ()
     class_texts: tuple[tuple[str, ...], ...] = ()
+    whole_train: Dataset | None = None
+    pool: np.ndarray | None = None
 
     @property
     def row_columns(self) -> tuple[str, ...]:
@@ -103,6 +108,19 @@ class TaskData:
     def sealed(self) -> TaskData:
         """The same task without its test split, as distillers and students see it."""
         return replace(self, splits={k: v for k, v in self.splits.items() if k != "test"})
+
+    def with_pool(self, positions: np.ndarray) -> TaskData:
+        """The same task with train cut down to some of its rows, in the order given."""
+        train = self.train.select(positions)
+        splits = {**self.splits, "train": train}
+        return replace(self, splits=splits, whole_train=self.train, pool=positions)
+
+    def whole(self) -> TaskData:
+        """The same task with its whole train split, for what all pools can share."""
+        if self.whole_train is None:
+            return self
+        splits = {**self.splits, "train": self.whole_train}
+        return replace(self, splits=splits, whole_train=None, pool=None)
 
     def class_counts(self, split: Split = "train") -> list[int]:
         """Rows of each class in a split, by label; empty for a task without classes."""

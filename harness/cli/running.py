@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,7 @@ Evaluators = Annotated[list[str] | None, typer.Option("--evaluator", "-e", help=
 Budgets = Annotated[
     list[str] | None, typer.Option("--budget", help="Budgets: 20/class, 200rows or 1%.")
 ]
-Seeds = Annotated[str, typer.Option("--seeds", help="Distilling seeds, such as 0,1,2.")]
+Seeds = Annotated[str, typer.Option("--seeds", help="Distilling seeds, such as 0,1,2 or 0-19.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as recipe.steps=50."),
@@ -243,10 +244,17 @@ def _show_plan(request: Request, *, as_json: bool) -> None:
 
 
 def _parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise UsageError(f"--seeds takes whole numbers such as 0,1,2, got '{text}'") from error
+    """The seeds of a list such as `0,1,2`, `0-19` or both."""
+    seeds: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            raise UsageError(f"--seeds takes whole numbers such as 0,1,2 or 0-19, got '{text}'")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UsageError(f"--seeds {part} ends before it begins")
+        seeds += range(first, last + 1)
+    return seeds
 
 
 def _print_bench(result: Any, *, as_json: bool) -> None:

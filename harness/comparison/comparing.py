@@ -20,6 +20,7 @@ from harness.records.record import Record
 
 NO_EVIDENCE: Verdict = "no evidence of a difference"
 ONE_SEED = "one seed: no interval, no verdict"
+ONE_SET = "one set for all seeds, so what differs may be that draw"
 NO_SPREAD = "every seed gives the same difference: no spread to test with"
 
 
@@ -150,7 +151,15 @@ def _measure(row: PairedRuns, shown: int) -> RowComparison:
         same_outcomes=0 if no_items else sum(_same_outcome(a, b) for a, b in runs),
         items=None if no_items else compare_items(runs, shown),
         no_items=no_items,
+        unjudged=_fixed_sets(row),
     )
+
+
+def _fixed_sets(row: PairedRuns) -> str:
+    """Why no claim about the methods can be made, where a side has one set for all seeds."""
+    sides = {"A": row.pair.first, "B": row.pair.second}
+    fixed = [name for name, group in sides.items() if group.has_one_set]
+    return f"{' and '.join(fixed)}: {ONE_SET}" if fixed else ""
 
 
 def _by_seed(records: Sequence[Record]) -> list[float]:
@@ -171,13 +180,15 @@ def _same_outcome(first: Record, second: Record) -> bool:
 
 def _judge(rows: Sequence[RowComparison]) -> list[RowComparison]:
     """All rows of a comparison are one family for Holm's correction."""
-    tested = [row.difference.p_value for row in rows]
+    tested = [None if row.unjudged else row.difference.p_value for row in rows]
     adjusted = iter(holm([p for p in tested if p is not None]))
     return [_verdict(row, next(adjusted) if p is not None else None)
             for row, p in zip(rows, tested, strict=True)]  # fmt: skip
 
 
 def _verdict(row: RowComparison, p_adjusted: float | None) -> RowComparison:
+    if row.unjudged:
+        return row
     if p_adjusted is None:
         return replace(row, unjudged=ONE_SEED if row.difference.n == 1 else NO_SPREAD)
     verdict = NO_EVIDENCE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from harness.context import StageContext
+from harness.data.pool import positions_in_whole
 from harness.data.texts import joined_texts
 from harness.errors import HarnessError, UsageError
 from harness.fingerprint import rows_digest
@@ -56,6 +57,9 @@ def embed_rows(
         UsageError: no encoder, one that does not embed such rows, or images outside of train.
         HarnessError: a vector is not finite.
     """
+    shared = positions_in_whole(task, split, rows)
+    if shared is not None:
+        return embed_rows(task.whole(), split, encoder, pooling, context)[shared]
     if encoder != TFIDF and task.modality == "instruction":
         return _instruction_vectors(task, split, encoder, pooling, context, rows)
     if encoder != TFIDF and task.modality == "image-text":

@@ -27,7 +27,7 @@ def table_facts(group: TableGroup, rows: Sequence[Row], *, baseline: str) -> tup
             "evaluator", _distinct(records, lambda r: f"{r.evaluator.label} {r.evaluator.version}")
         ),
         Fact("items", _items(records, rows)),
-        Fact("seeds", _seeds({seed_pair(record) for record in records})),
+        Fact("seeds", _seeds({seed_pair(record) for record in records}) + _pools(records)),
         Fact("recipe", _recipe(group)),
         Fact("learning rate", _distinct(filter(_is_trained, records), _grid)),
         Fact("comparison", _family(rows, baseline)),
@@ -94,6 +94,12 @@ def _seeds(pairs: Collection[SeedPair]) -> str:
     return "distilling/fitting " + ", ".join(f"{d}/{f}" for d, f in sorted(pairs))
 
 
+def _pools(records: Iterable[Record]) -> str:
+    shares = sorted({record.pool for record in records if record.pool < 1})
+    drawn = " or ".join(f"{100 * share:g} %" for share in shares)
+    return f"; each distilling seed draws {drawn} of train for all methods" if drawn else ""
+
+
 def _listed(values: Iterable[Any]) -> str:
     return ", ".join(str(value) for value in values)
 
@@ -139,12 +145,15 @@ def _family(rows: Sequence[Row], baseline: str) -> str:
     """Which comparisons were made, and which could not be."""
     compared = [row.comparison for row in rows if row.comparison is not None]
     tested = sum(comparison.verdict is not None for comparison in compared)
+    placed = sum(comparison.placement is not None for comparison in compared)
     opponents = sorted({comparison.baseline for comparison in compared} | {baseline})
     text = (
         f"paired by seed with {' or '.join(opponents)} at the same budget, 95 % t interval over"
         f" distilling seeds; {tested} tested in this table as one family, Holm-adjusted,"
         f" {SIGNIFICANCE:g} needed to call a difference"
     )
+    if placed:
+        text += f"; {placed} of one set placed among the baseline's draws, without a test"
     lacking = _unopposed_budgets(rows, baseline)
     return f"{text}; no whole {baseline} row at {_listed(lacking)}" if lacking else text
 

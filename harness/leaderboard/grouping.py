@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.budget import Budget
 from harness.errors import UsageError
 from harness.leaderboard.table import SeedPair
 from harness.records.failure import Failure
@@ -57,6 +58,17 @@ class RowGroup:
     def is_reference(self) -> bool:
         """Whether its method says that it is none, but what methods are looked at beside."""
         return any(record.distiller.reference for record in self.records)
+
+    @property
+    def has_one_set(self) -> bool:
+        """Whether all distilling seeds have one set of the train rows, so that it is one draw.
+
+        The whole train split is no draw, nor is no row at all.
+        """
+        budget = Budget.parse(self.budget)
+        seeds = {record.distill_seed for record in self.records}
+        sets = {record.distilled.content for record in self.records}
+        return len(sets) == 1 < len(seeds) and not (budget.is_whole or budget.is_nothing)
 
     def items_by_seed(self) -> dict[int, np.ndarray]:
         """[items] mean item scores for each distilling seed, over its fitting seeds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.budget import Budget
 from harness.leaderboard.grouping import RowGroup
@@ -18,11 +18,18 @@ from harness.leaderboard.items import (
 )
 from harness.leaderboard.measures import area_under_curve, label_robust_score
 from harness.leaderboard.ranks import RankInterval
-from harness.leaderboard.stats import MeanEstimate, estimate_mean, holm, paired_difference
+from harness.leaderboard.stats import (
+    MeanEstimate,
+    estimate_mean,
+    holm,
+    paired_difference,
+    prediction_interval,
+)
 from harness.leaderboard.table import (
     RANDOM,
     BaselineComparison,
     BaselineVerdict,
+    Placement,
     Row,
     RowCost,
     SetSize,
@@ -123,8 +130,26 @@ def _compare(one: ScoredGroup, baseline: ScoredGroup | None) -> BaselineComparis
     if baseline is None or baseline is one:
         return None
     difference = paired_difference(list(one.values.values()), _paired(one, baseline))
+    if one.group.has_one_set or baseline.group.has_one_set:
+        untested = replace(difference, interval=None, p_value=None)
+        return BaselineComparison(
+            baseline.group.distiller, untested, placement=_placement(one, baseline)
+        )
     elsewhere = difference_elsewhere(one.group, baseline.group, (one.items, baseline.items))
     return BaselineComparison(baseline.group.distiller, difference, elsewhere=elsewhere)
+
+
+def _placement(one: ScoredGroup, baseline: ScoredGroup) -> Placement | None:
+    draws = list(baseline.values.values())
+    expected = None if baseline.group.has_one_set else prediction_interval(draws)
+    if expected is None:
+        return None
+    score = fmean(one.values.values())
+    above, below = score > expected.high, score < expected.low
+    where: Literal["above", "within", "below"] = (
+        "above" if above else "below" if below else "within"
+    )
+    return Placement(expected, where, sum(draw < score for draw in draws), len(draws))
 
 
 def _paired(one: ScoredGroup, other: ScoredGroup) -> list[float]:
@@ -178,7 +203,11 @@ def _rank_elsewhere(rows: Sequence[Row], scored: Sequence[ScoredGroup]) -> list[
     """Adds the ranks that the rows of each budget take with other seeds and items."""
     intervals: dict[int, RankInterval | None] = {}
     for budget in {row.budget for row in rows}:
-        ranked = [i for i, row in enumerate(rows) if row.rank and row.budget == budget]
+        ranked = [
+            i
+            for i, row in enumerate(rows)
+            if row.rank and row.budget == budget and not scored[i].group.has_one_set
+        ]
         found = ranks_elsewhere(
             [scored[i].group for i in ranked], [scored[i].items for i in ranked]
         )
@@ -278,19 +307,33 @@ def _notes(group: RowGroup, row: Row) -> tuple[str, ...]:
     if row.degenerate_runs:
         notes.append(f"predicts one and the same class in {row.degenerate_runs} of {row.runs} runs")
     sets = {record.distill_key for record in group.records}
-    if row.score and row.score.n > 1 and len(sets) == 1:
+    if row.score and group.has_one_set:
+        notes.append(_one_set(row))
+    elif row.score and row.score.n > 1 and len(sets) == 1:
         notes.append(
             "one set for all distilling seeds, so its spread is that of fitting"
             if len(set(row.seed_scores.values())) > 1
             else "one set for all distilling seeds and no spread in fitting: in effect one run"
         )
     difference = row.comparison.difference if row.comparison else None
-    if difference and difference.n > 1 and difference.p_value is None:
+    if difference and difference.interval and difference.p_value is None:
         notes.append(
             "not tested, every seed gives the same difference from the baseline, so there is"
             " no spread to test with"
         )
     return tuple(notes)
+
+
+def _one_set(row: Row) -> str:
+    text = "one set for all distilling seeds: no verdict on the method"
+    placement = row.comparison.placement if row.comparison else None
+    if row.comparison is None or placement is None:
+        return text
+    low, high = (f"{100 * end:.1f}" for end in (placement.interval.low, placement.interval.high))
+    return (
+        f"{text}; it lies {placement.where} what one more draw of {row.comparison.baseline} would"
+        f" give ({low} to {high}, 95 %) and beats {placement.beaten} of its {placement.draws}"
+    )
 
 
 def _failed(group: RowGroup) -> str:

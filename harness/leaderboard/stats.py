@@ -95,6 +95,21 @@ def estimate_mean(values: Sequence[float], *, confidence: float = CONFIDENCE) ->
     return MeanEstimate(mean, n, sd, Interval(mean - margin, mean + margin))
 
 
+def prediction_interval(
+    values: Sequence[float], *, confidence: float = CONFIDENCE
+) -> Interval | None:
+    """Where one further value would lie: mean ± t(n-1) sd sqrt(1 + 1/n); None for one value.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    estimate = estimate_mean(values, confidence=confidence)
+    if estimate.interval is None:
+        return None
+    margin = estimate.interval.half_width * (estimate.n + 1) ** 0.5
+    return Interval(estimate.mean - margin, estimate.mean + margin)
+
+
 def paired_difference(
     first: Sequence[float], second: Sequence[float], *, confidence: float = CONFIDENCE
 ) -> PairedDifference:
@@ -110,6 +125,26 @@ def paired_difference(
     return PairedDifference(
         estimate.mean, estimate.n, estimate.sd, estimate.interval, _t_test(estimate)
     )
+
+
+def seeds_to_tell(effect: float, alpha: float, power: float, *, most: int = 1000) -> int | None:
+    """The fewest pairs with which a two-sided paired t test finds a difference this often.
+
+    The power of n pairs is that of a noncentral t with n - 1 degrees of freedom and
+    noncentrality effect sqrt(n) (Cohen 1988, chapter 2). None where `most` do not suffice.
+
+    Args:
+        effect: the mean difference over the differences' standard deviation.
+        alpha: the level of the test; power: how often, a share.
+    """
+    from scipy.special import nctdtr
+
+    for n in range(2, most + 1):
+        shift, bound = abs(effect) * n**0.5, _t_quantile(1 - alpha / 2, n - 1)
+        missed = nctdtr(n - 1, shift, bound) - nctdtr(n - 1, shift, -bound)
+        if 1 - missed >= power:
+            return n
+    return None
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

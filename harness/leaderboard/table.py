@@ -30,10 +30,26 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a row's only set lies among the baseline's sets, each of which is a draw.
+
+    interval: the 95 % prediction interval of one further draw; beaten: how many of the
+    baseline's `draws` score less than the set.
+    """
+
+    interval: Interval
+    where: Literal["above", "within", "below"]
+    beaten: int
+    draws: int
+
+
+@dataclass(frozen=True)
 class BaselineComparison:
     """A row against the baseline at the same budget, paired by seeds.
 
     p_adjusted and verdict are None when there is nothing to test with, as with one seed.
+    placement: of a row that has one set for all distilling seeds. A mean over fits of one set says
+    nothing of the method's other sets, so there is no test; nor where the baseline has one set.
     elsewhere: 95 % interval of the difference for other seeds and other test items as well;
     None without item outcomes, or with one seed.
     """
@@ -43,6 +59,7 @@ class BaselineComparison:
     p_adjusted: float | None = None
     verdict: BaselineVerdict | None = None
     elsewhere: Interval | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)

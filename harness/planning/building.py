@@ -92,6 +92,7 @@ def _cell(of: Combination, distill_seed: int, fit_seed: int) -> Cell:
         tuner=of.tuner,
         recipe=of.recipe,
         learning_rates=of.learning_rates,
+        pool=of.pool,
         distill_key=distill_key,
         fit_key=fit_key,
         key=of.evaluate_key(fit_key),

@@ -18,7 +18,8 @@ from harness.types import Recipe
 class Combination:
     """What a row of a board is made of, before its seeds.
 
-    recipe, learning_rates: those of its budget; tuner: the evaluator that chooses the rate.
+    recipe, learning_rates: those of its budget; pool: the share of the train rows that a
+    distilling seed draws; tuner: the evaluator that chooses the rate.
     """
 
     components: SuiteComponents
@@ -31,9 +32,17 @@ class Combination:
     recipe: Recipe
     learning_rates: tuple[float, ...]
 
+    @property
+    def pool(self) -> float:
+        """1 where a pool would not be what the row is of: the whole split, or no row at all."""
+        looks = not (self.budget.is_whole or self.budget.is_nothing)
+        return self.components.suite.pool if looks else 1.0
+
     def distill_key(self, seed: int) -> str:
-        """Of the distilled set; without the seed where it changes nothing."""
+        """Of the distilled set; without the seed where neither method nor pool draws anything."""
         component = distiller_component(self.distiller)
+        drawn = {} if self.pool == 1 else {"pool": self.pool}
+        same = component.deterministic or component.makes_model
         return stage_key(
             "distill",
             {
@@ -41,7 +50,8 @@ class Combination:
                 "distiller": self.components.identity(self.distiller),
                 **self.components.looks_through(self.distiller),
                 "budget": str(self.budget),
-                "seed": None if component.deterministic or component.makes_model else seed,
+                "seed": None if same and not drawn else seed,
+                **drawn,
             },
         )
 
@@ -83,5 +93,6 @@ class Combination:
                 "recipe": {**dataclasses.asdict(suite.recipe), "learning_rate": None},
                 "learning_rates": list(suite.learning_rates),
                 "full_steps": suite.full_steps,
+                **({} if suite.pool == 1 else {"pool": suite.pool}),
             }
         )[:16]

@@ -171,6 +171,7 @@ class Record:
     protocol: hash of what all rows of a board must share (recipe, grid, task, evaluator).
     curves: what distilling and fitting measured at every step, as `fit: loss`.
     scored: how many items were scored, where these are not all rows of the test split.
+    pool: the share of the train rows that the distilling seed drew for the method to look at.
     """
 
     key: str
@@ -196,6 +197,7 @@ class Record:
     provenance: Provenance
     curves: dict[str, Curve] = field(default_factory=dict)
     scored: int | None = None
+    pool: float = 1.0
     schema: int = field(default=SCHEMA)
 
     @property

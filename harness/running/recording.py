@@ -80,6 +80,7 @@ def make_record(
         provenance=provenance(device),
         curves={**named("distill", distilled.curves), **named("fit", fitted.curves)},
         scored=score.scored,
+        pool=cell.pool,
     )
 
 

@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.budget import Budget
 from harness.context import Progress, StageContext
+from harness.data.pool import draw_pool
 from harness.errors import DivergenceError
 from harness.machine.cost import Meter
 from harness.randomness import derive_seed, seeded
@@ -25,7 +27,7 @@ from harness.storage.arrays import StoredArrays
 from harness.storage.artifacts import Distilled, Fitted, curves_from_json
 from harness.storage.atomic import atomic_folder
 from harness.storage.store import Store
-from harness.types import DistilledData, Recipe, Score, StudentInfo
+from harness.types import DistilledData, Recipe, Score, StudentInfo, TaskData
 
 if TYPE_CHECKING:
     from harness.plan import Cell, Plan
@@ -58,8 +60,7 @@ class StageWork:
             if cell.makes_model:
                 data = DistilledData.select(task, range(task.budget_rows(cell.budget)))
             else:
-                data = cell.distiller.instance.distill(task, cell.budget, context)
-                check_distilled(component, data, task, cell.budget)
+                data = _distilled(cell, task, context)
             cost = meter.cost(arrays.extra_seconds)
             distilled = Distilled(data, cost, context.curves, context.pictures)
         self.store.save_distilled(cell.distill_key, distilled)
@@ -190,6 +191,19 @@ class StageWork:
             cache=arrays,
             student=self.plan.student,
         )
+
+
+def _distilled(cell: Cell, task: TaskData, context: StageContext) -> DistilledData:
+    """What the method makes of the seed's pool, checked; positions are of the whole split."""
+    pool = draw_pool(task, cell.pool, cell.distill_seed)
+    # A share is of all train rows, whatever a pool holds of them.
+    share = cell.pool < 1 and cell.budget.unit == "percent"
+    budget = Budget("rows", task.budget_rows(cell.budget)) if share else cell.budget
+    data = cell.distiller.instance.distill(pool, budget, context)
+    check_distilled(distiller_component(cell.distiller), data, pool, budget)
+    if data.indices is None or pool.pool is None:
+        return data
+    return replace(data, indices=pool.pool[data.indices])
 
 
 def _fit_json(fitted: Fitted) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.data.sources import DataLocator
+from harness.fingerprint import digest
 from harness.plan import Plan
 from harness.planning.building import build_plan
 from harness.plugins import PluginHost
@@ -98,7 +99,7 @@ class RecordFactory:
             distilled=DistilledRecord(
                 rows=20,
                 bytes=2400,
-                content="c" * 64,
+                content=digest(set_key),
                 produces="selection",
                 used_splits=("train",),
                 report={},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.context import Arrays, StageContext
+from harness.data.pool import positions_in_whole
 from harness.data.texts import pairs_of
 from harness.errors import UsageError
 from harness.fingerprint import rows_digest
@@ -79,6 +80,11 @@ class CausalProxy:
         """
         from harness.kit.language.hidden_states import PooledStates, pool_states
 
+        shared = positions_in_whole(self.task, split, rows)
+        if shared is not None:
+            found = self._of_whole().states(split, max_length=max_length)
+            return PooledStates(*(values[shared] for values in vars(found).values()))
+
         def look(pairs: Pairs) -> Arrays:
             encoder = self.lm.encoder(max_length)
             encoded = encoder.encode(pairs, end=False, context=self.context)
@@ -100,11 +106,19 @@ class CausalProxy:
             UsageError: no usable proxy, or a completion without a token or too long for it.
         """
 
+        shared = positions_in_whole(self.task, split, rows)
+        if shared is not None:
+            return self._of_whole().losses(split)[shared]
+
         def look(pairs: Pairs) -> Arrays:
             found = self.lm.loglikelihood(pairs, self.context)
             return {"losses": -found.sums / found.tokens}
 
         return self._shared("losses", self._chosen(split, rows), {}, look)["losses"]
+
+    def _of_whole(self) -> CausalProxy:
+        """The same model looking at the whole train split, as all pools share it."""
+        return CausalProxy(self.spec, self.task.whole(), self.context)
 
     def _chosen(self, split: Split, rows: np.ndarray | None) -> Dataset:
         chosen = self.task.split(split)

@@ -159,7 +159,11 @@ def _p_value(row: Row) -> str:
 
 
 def _verdict(row: Row) -> str:
-    return (row.comparison.verdict if row.comparison else None) or NOTHING
+    if row.comparison is None:
+        return NOTHING
+    if row.comparison.placement is not None:
+        return f"one set, {row.comparison.placement.where}"
+    return row.comparison.verdict or NOTHING
 
 
 def _set_rows(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.formats.columns import shown_facts
+from harness.leaderboard.formats.conclusions import conclusions
 from harness.leaderboard.formats.values import estimate_values, row_values
 from harness.leaderboard.overview import Ranking, Transfer
 from harness.leaderboard.table import Fact, Row, Table
@@ -42,6 +43,7 @@ class Json:
             "student_parameters": table.parameters,
             "evaluator": table.evaluator,
             "metric": table.metric,
+            "conclusions": list(conclusions(table, cost=self.cost)),
             "rows": [self._row(board, table, row) for row in table.rows],
             "facts": self._facts(table.facts),
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.formats.columns import Column, columns_of, shown_facts, shown_notes
+from harness.leaderboard.formats.conclusions import conclusions
 from harness.leaderboard.formats.escaping import markdown
 from harness.leaderboard.formats.summaries import Summary, summaries
 from harness.leaderboard.table import Fact, Table
@@ -33,6 +34,7 @@ class Markdown:
         notes = "\n".join(f"- {markdown(note)}" for note in shown_notes(table))
         parts = [
             f"{'#' * self.level} {markdown(table.title)}",
+            "\n".join(f"- {markdown(text)}" for text in conclusions(table, cost=self.cost)),
             _pipes(columns_of(board, table, cost=self.cost)),
             notes,
             _facts(shown_facts(table.facts, cost=self.cost), bullet="*"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.leaderboard.board import Board
 from harness.leaderboard.formats.columns import Column, columns_of, shown_facts, shown_notes
+from harness.leaderboard.formats.conclusions import conclusions
 from harness.leaderboard.formats.escaping import printable
 from harness.leaderboard.formats.summaries import summaries
 from harness.leaderboard.table import Table
@@ -47,6 +48,10 @@ class Terminal:
 def print_tables(board: Board, console: Console, *, cost: bool = True) -> None:
     """Prints each table with its notes and facts, then what holds for the whole board."""
     for table in board.tables:
+        console.print(_line(table.title, style="bold"))
+        for line in conclusions(table, cost=cost):
+            console.print(_line(line))
+        console.print()
         for rich_table in _tables(board, table, cost=cost):
             console.print(rich_table)
             console.print()
@@ -75,11 +80,11 @@ def _tables(board: Board, table: Table, *, cost: bool) -> Iterator[RichTable]:
     bill = [column for column in columns if column.part in ("row", "cost")]
     pairs = zip(table.rows, table.rows[1:], strict=False)
     ends = {i for i, (row, following) in enumerate(pairs) if row.budget != following.budget}
-    yield _rich_table(scores, ends, title=table.title)
+    yield _rich_table(scores, ends)
     yield _rich_table(bill, ends)
 
 
-def bare_table(title: str) -> RichTable:
+def bare_table(title: str = "") -> RichTable:
     """A table without columns yet, and with a rule under its heads alone."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
@@ -95,9 +100,9 @@ def bare_table(title: str) -> RichTable:
 
 
 def _rich_table(
-    columns: Sequence[Column], last_of_section: Collection[int] = (), *, title: str = ""
+    columns: Sequence[Column], last_of_section: Collection[int] = ()
 ) -> RichTable:
-    rich_table = bare_table(title)
+    rich_table = bare_table()
     for column in columns:
         rich_table.add_column(
             _line(column.title),

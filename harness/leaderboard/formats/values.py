@@ -60,6 +60,7 @@ def _comparison(row: Row) -> dict[str, Value]:
     difference = comparison.difference if comparison else None
     interval = difference.interval if difference else None
     elsewhere = comparison.elsewhere if comparison else None
+    placement = comparison.placement if comparison else None
     return {
         "baseline": comparison.baseline if comparison else None,
         "difference": difference.mean if difference else None,
@@ -70,6 +71,10 @@ def _comparison(row: Row) -> dict[str, Value]:
         "p_value": difference.p_value if difference else None,
         "p_adjusted": comparison.p_adjusted if comparison else None,
         "verdict": comparison.verdict if comparison else None,
+        "one_set": placement.where if placement else None,
+        "one_draw_low": placement.interval.low if placement else None,
+        "one_draw_high": placement.interval.high if placement else None,
+        "draws_beaten": placement.beaten if placement else None,
     }
 
 

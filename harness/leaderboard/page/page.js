@@ -112,7 +112,7 @@ function factList(facts) {
 }
 
 function section(table, rows) {
-  const { columns } = cellsOf(table);
+  const { columns, conclusions } = cellsOf(table);
   const heading = make("h2", { textContent: table.title });
   const head = make("tr", {}, ...columns.map((column, position) => headerCell(table, column, position)));
   const body = rows.map((row) => bodyRow(table, row, columns));
@@ -120,8 +120,9 @@ function section(table, rows) {
   const grid = make("div", { className: "scroll", tabIndex: 0, attributes: { role: "region", "aria-label": table.title } },
     make("table", {}, make("caption", { textContent: caption }), make("thead", {}, head), make("tbody", {}, ...body)));
   const notes = make("ul", { className: "notes" }, ...table.notes.map((note) => make("li", { textContent: note })));
+  const words = make("ul", { className: "words" }, ...conclusions.map((text) => make("li", { textContent: text })));
   const about = make("details", {}, make("summary", { textContent: "protocol and data" }), factList(table.facts));
-  return make("section", { dataset: { title: table.title } }, heading, grid, notes, chartsOf(table, rows), about);
+  return make("section", { dataset: { title: table.title } }, heading, words, grid, notes, chartsOf(table, rows), about);
 }
 
 // ---- charts -------------------------------------------------------------------------------

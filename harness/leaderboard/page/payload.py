@@ -18,6 +18,7 @@ from harness.leaderboard.charts.documents import (
 )
 from harness.leaderboard.charts.rank_chart import critical_difference
 from harness.leaderboard.formats.columns import columns_of, shown_facts, shown_notes
+from harness.leaderboard.formats.conclusions import conclusions
 from harness.leaderboard.formats.escaping import printable
 from harness.leaderboard.formats.summaries import Summary, summaries
 from harness.leaderboard.grouping import group_tables
@@ -77,6 +78,7 @@ def _table(boards: Mapping[str, Board], board: Board, position: int) -> JsonValu
 def _cells(board: Board, table: Table) -> JsonValue:
     columns = columns_of(board, table, cost=True)
     return {
+        "conclusions": conclusions(table, cost=True),
         "columns": [{"title": c.title, "part": c.part, "left": c.left} for c in columns],
         "rows": [
             {

@@ -60,6 +60,8 @@ def test_comma_lists_and_repeats_mean_the_same(command: Command) -> None:
         (["bench", "--set", "recipe.step=3"], "Did you mean steps"),
         (["bench", "--set", "recipe.steps"], "has no '='"),
         (["bench", "--seeds", "a"], "whole numbers"),
+        (["bench", "--seeds", "1-"], "whole numbers"),
+        (["bench", "--seeds", "5-2"], "ends before it begins"),
         (["bench", "--distillers", "x"], "--distiller"),
         (["bench", "--plugin", "nowhere.py"], "does not exist"),
         (["leaderboard", "nowhere"], "nowhere"),

@@ -457,21 +457,21 @@ class TestMarks:
         record = replace(make_record("dilm"), items={"score": one, "prediction": one})
         assert rows_of(board_of([record]))["dilm @ 10/class"].degenerate_runs == 0
 
-    def test_one_set_for_all_distilling_seeds_is_said(self, make_record: Any) -> None:
+    def test_the_whole_split_is_one_set_and_its_spread_that_of_fitting(
+        self, make_record: Any
+    ) -> None:
         board = board_of(
-            make_record.seeds("herding", DILM, one_set=True), make_record.seeds("random", RANDOM)
+            make_record.seeds("full", DILM, one_set=True, budget="100%"),
+            make_record.seeds("random", RANDOM),
         )
         rows = rows_of(board)
-        (note,) = rows["herding @ 10/class"].notes
+        (note,) = rows["full @ 100%"].notes
         assert note.endswith("so its spread is that of fitting")
         assert rows["random @ 10/class"].notes == ()
 
     def test_a_set_that_every_fit_makes_the_same_of_is_one_run(self, make_record: Any) -> None:
-        board = board_of(
-            make_record.seeds("herding", [0.1 + 0.2] * 3, one_set=True),
-            make_record.seeds("random", RANDOM),
-        )
-        (note,) = rows_of(board)["herding @ 10/class"].notes
+        board = board_of(make_record.seeds("full", [0.3] * 3, one_set=True, budget="100%"))
+        (note,) = rows_of(board)["full @ 100%"].notes
         assert note.endswith("no spread in fitting: in effect one run")
 
 

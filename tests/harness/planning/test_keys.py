@@ -20,13 +20,17 @@ CLIP = (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("pool", ["0.8", "1"])
 @pytest.mark.parametrize(("suite", "methods"), [("quickstart", TEXT), ("quickstart-clip", CLIP)])
 def test_every_key_of_a_quickstart_is_the_one_it_was(
-    suite: str, methods: tuple[str, ...], tmp_path: Path
+    suite: str, methods: tuple[str, ...], pool: str, tmp_path: Path
 ) -> None:
     """A key that changes makes every record of it a stranger: raise a version, or find out why.
 
     Where the change is meant, write the file anew with what `stage_keys` gives.
     """
-    found = list(stage_keys(Request(suite, distillers=methods, seeds=[0], data_dir=tmp_path)))
-    assert found == (GOLDEN / f"{suite}.txt").read_text(encoding="utf-8").splitlines()
+    request = Request(
+        suite, distillers=methods, seeds=[0], data_dir=tmp_path, settings=[f"seeds.pool={pool}"]
+    )
+    found = list(stage_keys(request))
+    assert found == (GOLDEN / f"{suite}-pool-{pool}.txt").read_text(encoding="utf-8").splitlines()
