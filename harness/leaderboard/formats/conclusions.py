@@ -59,7 +59,7 @@ def _what_would_settle(
     more = needed - difference.n
     spent = [one.cost for one in rows if one in (row, _baseline(rows, comparison)) and one.cost]
     minutes = more * sum(one.distill_seconds + one.fit_seconds for one in spent) / 60
-    price = f", about {max(1, round(minutes)):,} minutes" if cost else ""
+    price = f", about {max(1, round(minutes)):,} min" if cost else ""
     yield (
         f"If {row.distiller} gains what was seen, {needed} seeds show it with {POWER:.0%} power:"
         f" {more} more of it and of {comparison.baseline}{price}."

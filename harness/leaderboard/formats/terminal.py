@@ -99,9 +99,7 @@ def bare_table(title: str = "") -> RichTable:
     )
 
 
-def _rich_table(
-    columns: Sequence[Column], last_of_section: Collection[int] = ()
-) -> RichTable:
+def _rich_table(columns: Sequence[Column], last_of_section: Collection[int] = ()) -> RichTable:
     rich_table = bare_table()
     for column in columns:
         rich_table.add_column(

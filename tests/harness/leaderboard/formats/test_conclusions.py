@@ -54,14 +54,14 @@ def test_they_say_what_is_better_worse_and_open_and_what_would_settle_it(board: 
     minutes = round((seeds - 5) * 2 * 3.0 / 60)  # two rows of two and one seconds a seed
     assert price == (
         f"If open gains what was seen, {seeds} seeds show it with 80% power: {seeds - 5} more of"
-        f" it and of random, about {minutes} minutes."
+        f" it and of random, about {minutes} min."
     )
 
 
 def test_minutes_differ_between_machines_so_a_board_without_costs_leaves_them_out(
     board: Board,
 ) -> None:
-    assert not any("minutes" in text for text in conclusions(board.tables[0], cost=False))
+    assert not any("min." in text for text in conclusions(board.tables[0], cost=False))
 
 
 def test_where_nothing_is_shown_that_is_said_first(make_record: Any) -> None:
