@@ -17,7 +17,7 @@ TINY_VOCABULARY = 2048
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PretrainedCausalLM:
     """A pre-trained model as `save_pretrained` writes it."""
 
     weights: Weights

@@ -21,7 +21,7 @@ TINY_VOCABULARY = 4096
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PretrainedEncoder:
     """A pre-trained encoder; the head is drawn from the context's seed."""
 
     weights: Weights

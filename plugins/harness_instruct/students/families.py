@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.kit.origins import AnyPretrained, NamedStudent, Origin
 from harness.kit.weights import HubWeights, PackageFile
-from harness_instruct.origins import Checkpoint, GgufCheckpoint, TinyModel
+from harness_instruct.origins import GgufCheckpoint, PretrainedCausalLM, TinyModel
 from harness_instruct.students.causal_student import CausalStudent
 
 
@@ -23,10 +23,10 @@ class SmolLM2(NamedStudent, CausalStudent):
 
     family = "smollm2"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "135m": Checkpoint(
+        "135m": PretrainedCausalLM(
             HubWeights("HuggingFaceTB/SmolLM2-135M", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2")
         ),
-        "135m-instruct": Checkpoint(
+        "135m-instruct": PretrainedCausalLM(
             HubWeights(
                 "HuggingFaceTB/SmolLM2-135M-Instruct", "12fd25f77366fa6b3b4b768ec3050bf629380bac"
             )
@@ -51,7 +51,7 @@ class Opt(NamedStudent, CausalStudent):
 
     family = "opt"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "125m": Checkpoint(
+        "125m": PretrainedCausalLM(
             HubWeights(
                 "facebook/opt-125m", "27dcfa74d334bc871f3234de431e71c6eeba5dd6", converted=True
             )
@@ -69,10 +69,10 @@ class Llama(NamedStudent, CausalStudent):
 
     family = "llama"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "1b": Checkpoint(
+        "1b": PretrainedCausalLM(
             HubWeights("meta-llama/Llama-3.2-1B", "4e20de362430cd3b72f300e6b0f18e50e7166e08")
         ),
-        "7b": Checkpoint(
+        "7b": PretrainedCausalLM(
             HubWeights("meta-llama/Llama-2-7b-hf", "01c7f73d771dfac7d292323805ebc428287df4f9")
         ),
         "tiny": TinyModel("llama"),
@@ -85,7 +85,7 @@ class Gpt2(NamedStudent, CausalStudent):
 
     family = "gpt2"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "base": Checkpoint(
+        "base": PretrainedCausalLM(
             HubWeights("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e")
         ),
         "tiny": TinyModel("gpt2"),
@@ -100,10 +100,10 @@ class Pythia(NamedStudent, CausalStudent):
 
     family = "pythia"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "70m": Checkpoint(
+        "70m": PretrainedCausalLM(
             HubWeights("EleutherAI/pythia-70m", "a39f36b100fe8a5377810d56c3f4789b9c53ac42")
         ),
-        "160m": Checkpoint(
+        "160m": PretrainedCausalLM(
             HubWeights("EleutherAI/pythia-160m", "50f5173d932e8e61f858120bcb800b97af589f46")
         ),
     }
@@ -117,7 +117,7 @@ class Qwen(NamedStudent, CausalStudent):
 
     family = "qwen"
     variants: ClassVar[Mapping[str, Origin]] = {
-        "0.5b": Checkpoint(
+        "0.5b": PretrainedCausalLM(
             HubWeights("Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987")
         ),
     }
@@ -134,4 +134,4 @@ class AnyCausalLM(AnyPretrained, CausalStudent):
 
     @property
     def origin(self) -> Origin:
-        return Checkpoint(self.weights)
+        return PretrainedCausalLM(self.weights)

@@ -172,7 +172,7 @@ def test_hard_labels_become_one_hot_rows(task: TaskData, data: DistilledData) ->
     np.testing.assert_array_equal(target_probabilities(replace(data, soft_labels=soft), 2), soft)
 
 
-class TestCheckpoint:
+class TestPretrainedEncoder:
     def test_keeps_the_encoder_and_draws_a_new_head_from_the_seed(
         self, task: TaskData, checkpoint: Path, context: StageContext
     ) -> None:
