@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.data.texts import pairs_of
-from harness.errors import ContractError
+from harness.kit.evaluation import broken_result, unfit_task
 from harness.protocols import LanguageModel
 from harness.types import (
     ANSWER_COLUMN,
@@ -41,7 +41,9 @@ class MultipleChoice:
         """Raises ContractError for a task without choices or with a metric of another evaluator,
         and for log-likelihoods of a wrong shape or that are not finite."""
         if CHOICES_COLUMN not in task.scoring_columns:
-            raise _unfit(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
+            raise unfit_task(
+                task, "scoring_columns", "choices and answer", str(task.scoring_columns)
+            )
         rows = task.split(split)
         choices = rows[CHOICES_COLUMN][:]
         prompts = rows[PROMPT_COLUMN][:]
@@ -60,7 +62,7 @@ class MultipleChoice:
             for metric, by in lengths.items()
         }
         if task.metric not in picked:
-            raise _unfit(task, "metric", f"one of {', '.join(picked)}", f"'{task.metric}'")
+            raise unfit_task(task, "metric", f"one of {', '.join(picked)}", f"'{task.metric}'")
         target = np.asarray(rows[ANSWER_COLUMN])
         compact = np.min_scalar_type(max(map(len, choices)) - 1)
         return Score(
@@ -107,22 +109,12 @@ class CompletionLikelihood:
 
 
 def _checked(trained: LanguageModel, found: LogLikelihoods, pairs: int) -> LogLikelihoods:
-    expected, got = "", ""
     shapes = {np.shape(found.sums), np.shape(found.greedy), np.shape(found.tokens)}
     if shapes != {(pairs,)}:
         expected, got = f"arrays of shape {(pairs,)}", f"shapes {sorted(shapes)}"
-    elif not np.isfinite(found.sums).all():
-        count = int((~np.isfinite(found.sums)).sum())
-        expected, got = "finite log-likelihoods", f"NaN or infinity in {count} of {pairs} pairs"
-    if expected:
-        raise ContractError(
-            plugin=f"student '{trained.info.name}'",
-            field="the result of loglikelihood",
-            expected=expected,
-            got=got,
-        )
+        raise broken_result(trained, "loglikelihood", expected, got)
+    bad = int((~np.isfinite(found.sums)).sum())
+    if bad:
+        got = f"NaN or infinity in {bad} of {pairs} pairs"
+        raise broken_result(trained, "loglikelihood", "finite log-likelihoods", got)
     return found
-
-
-def _unfit(task: TaskData, field: str, expected: str, got: str) -> ContractError:
-    return ContractError(plugin=f"task '{task.name}'", field=field, expected=expected, got=got)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ContractError, UsageError
+from harness.errors import UsageError
+from harness.kit.evaluation import unfit_task
 from harness.types import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
@@ -39,7 +40,7 @@ def check_own_task(task: TaskData, num_fewshot: int, *, tunes: bool) -> None:
         UsageError: fewer examples in validation than asked for.
     """
     if CHOICES_COLUMN not in task.scoring_columns:
-        raise _unfit(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
+        raise unfit_task(task, "scoring_columns", "choices and answer", str(task.scoring_columns))
     if not num_fewshot:
         return
     if not has_subtasks(task):
@@ -58,7 +59,7 @@ def own_metric(task: TaskData, metric: str) -> str:
     Raises ContractError when lm-eval does not measure it on questions with choices."""
     chosen = metric or task.metric
     if chosen not in METRICS:
-        raise _unfit(task, "metric", f"one of {', '.join(METRICS)}", f"'{chosen}'")
+        raise unfit_task(task, "metric", f"one of {', '.join(METRICS)}", f"'{chosen}'")
     return chosen
 
 
@@ -149,7 +150,3 @@ def _too_few(task: TaskData, asked: int, there: int, part: str = "") -> UsageErr
         f"num_fewshot = {asked}, but {part}validation of '{task.name}' has {max(0, there)}"
         " examples to give"
     )
-
-
-def _unfit(task: TaskData, field: str, expected: str, got: str) -> ContractError:
-    return ContractError(plugin=f"task '{task.name}'", field=field, expected=expected, got=got)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.errors import ContractError
+from harness.kit.evaluation import broken_items
 
 _NOT_METRICS = ("score", "prediction", "target", "truncated")
 
@@ -20,17 +20,15 @@ def metrics_of_items(items: Mapping[str, np.ndarray]) -> dict[str, float]:
     """
     outcomes = {name: values for name, values in items.items() if name not in _NOT_METRICS}
     if "score" not in items or not outcomes:
-        raise _broken("'score' and an array for each metric", f"only {', '.join(items) or 'none'}")
+        raise broken_items(
+            "'score' and an array for each metric", f"only {', '.join(items) or 'none'}"
+        )
     if not any(np.array_equal(items["score"], values) for values in outcomes.values()):
-        raise _broken("'score' equal to one metric's outcomes", "others")
+        raise broken_items("'score' equal to one metric's outcomes", "others")
     if "prediction" in items or "target" in items:
         if not {"prediction", "target"} <= set(items):
-            raise _broken("both 'prediction' and 'target', or neither", "one of them")
+            raise broken_items("both 'prediction' and 'target', or neither", "one of them")
         wrong = int((items["score"] != (items["prediction"] == items["target"])).sum())
         if wrong:
-            raise _broken("1 where prediction and target agree, else 0", f"{wrong} others")
+            raise broken_items("1 where prediction and target agree, else 0", f"{wrong} others")
     return {name: float(np.mean(values)) for name, values in outcomes.items()}
-
-
-def _broken(expected: str, got: str) -> ContractError:
-    return ContractError(plugin="the record", field="items", expected=expected, got=got)

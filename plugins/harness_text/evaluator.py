@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from harness.errors import ContractError
+from harness.kit.evaluation import (
+    broken_items,
+    broken_result,
+    named_items,
+    require_classes,
+    unfit_task,
+)
 from harness.protocols import Predictor
 from harness.types import LABEL_COLUMN, Score, Split, TaskData
 from harness_text.metrics import classification_metrics
@@ -39,12 +45,8 @@ class ClassificationEvaluator:
         labels = np.asarray(rows[LABEL_COLUMN])
         metrics = classification_metrics(predicted, labels, len(task.label_names))
         if task.metric not in metrics:
-            raise ContractError(
-                plugin=f"task '{task.name}'",
-                field="metric",
-                expected=f"one of {', '.join(metrics)} for {len(task.label_names)} classes",
-                got=f"'{task.metric}'",
-            )
+            known = f"one of {', '.join(metrics)} for {len(task.label_names)} classes"
+            raise unfit_task(task, "metric", known, f"'{task.metric}'")
         compact = np.min_scalar_type(len(task.label_names) - 1)
         items = {
             "score": predicted == labels,
@@ -58,35 +60,20 @@ class ClassificationEvaluator:
 
         Raises ContractError when an array is missing, holds a class that the task has not, or
         when a score is not that of its prediction."""
-        missing = [name for name in _ITEMS if name not in items]
-        if missing:
-            raise _broken(f"the arrays {', '.join(_ITEMS)}", f"none for {', '.join(missing)}")
-        score, predicted, labels = (items[name] for name in _ITEMS)
+        score, predicted, labels = named_items(items, _ITEMS)
         classes = len(task.label_names)
-        highest = max(predicted.max(initial=0), labels.max(initial=0))
-        if highest >= classes:
-            raise _broken(f"class numbers below {classes}", str(highest))
+        require_classes(classes, predicted, labels)
         wrong = int((score != (predicted == labels)).sum())
         if wrong:
-            raise _broken("1 where prediction and target agree, else 0", f"{wrong} others")
+            raise broken_items("1 where prediction and target agree, else 0", f"{wrong} others")
         return classification_metrics(predicted, labels, classes)
 
 
-def _broken(expected: str, got: str) -> ContractError:
-    return ContractError(plugin="the record", field="items", expected=expected, got=got)
-
-
 def _check(probabilities: np.ndarray, shape: tuple[int, int], trained: Any) -> None:
-    expected, got = "", ""
     if probabilities.shape != shape:
         expected, got = f"an array of shape {shape}", f"shape {probabilities.shape}"
-    elif not np.isfinite(probabilities).all():
-        count = int((~np.isfinite(probabilities)).any(1).sum())
-        expected, got = "finite probabilities", f"NaN or infinity in {count} of {shape[0]} rows"
-    if expected:
-        raise ContractError(
-            plugin=f"student '{trained.info.name}'",
-            field="the result of predict",
-            expected=expected,
-            got=got,
-        )
+        raise broken_result(trained, "predict", expected, got)
+    bad = int((~np.isfinite(probabilities)).any(1).sum())
+    if bad:
+        got = f"NaN or infinity in {bad} of {shape[0]} rows"
+        raise broken_result(trained, "predict", "finite probabilities", got)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.errors import ContractError
+from harness.kit.evaluation import broken_items, named_items, require_classes
 from harness.types import Score
 from harness_zero_shot.compact import compact
 
@@ -80,22 +80,13 @@ def metrics_of_items(items: Mapping[str, np.ndarray], classes: int) -> dict[str,
         ContractError: an array is missing, holds a class that the task has not, or contradicts
             another.
     """
-    missing = [name for name in _ITEMS if name not in items]
-    if missing:
-        raise _broken(f"the arrays {', '.join(_ITEMS)}", f"none for {', '.join(missing)}")
-    score, predicted, labels, ranks = (items[name] for name in _ITEMS)
-    highest = max(predicted.max(initial=0), labels.max(initial=0))
-    if highest >= classes:
-        raise _broken(f"class numbers below {classes}", str(highest))
+    score, predicted, labels, ranks = named_items(items, _ITEMS)
+    require_classes(classes, predicted, labels)
     if ranks.min(initial=1) < 1 or ranks.max(initial=1) > classes:
-        raise _broken(f"ranks from 1 to {classes}", f"{ranks.min()} to {ranks.max()}")
+        raise broken_items(f"ranks from 1 to {classes}", f"{ranks.min()} to {ranks.max()}")
     wrong = int(((ranks == 1) != (predicted == labels)).sum())
     if wrong:
-        raise _broken("rank 1 where prediction and target agree", f"{wrong} others")
+        raise broken_items("rank 1 where prediction and target agree", f"{wrong} others")
     if not any(np.array_equal(score, ranks <= top) for top in (1, _TOP)):
-        raise _broken(f"scores that say which ranks are 1, or up to {_TOP}", "others")
+        raise broken_items(f"scores that say which ranks are 1, or up to {_TOP}", "others")
     return class_metrics(ranks.astype(np.int64), labels.astype(np.int64), classes)
-
-
-def _broken(expected: str, got: str) -> ContractError:
-    return ContractError(plugin="the record", field="items", expected=expected, got=got)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import ContractError, UsageError
+from harness.kit.evaluation import unfit_task
 from harness.types import TaskData
 
 PLACE = "{}"
@@ -55,12 +56,7 @@ def texts_of_classes(task: TaskData, templates: Sequence[str]) -> tuple[tuple[st
 
 def without_classes(task: TaskData) -> ContractError:
     """The error for a task that has no classes to predict."""
-    return ContractError(
-        plugin=f"task '{task.name}'",
-        field="label_names",
-        expected="the names of the classes",
-        got="none",
-    )
+    return unfit_task(task, "label_names", "the names of the classes", "none")
 
 
 def class_embeddings(embeddings: np.ndarray, sizes: Sequence[int]) -> np.ndarray:

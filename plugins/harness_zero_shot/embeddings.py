@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import ContractError
+from harness.kit.evaluation import broken_result
 from harness.protocols import ImageTextModel
 
 if TYPE_CHECKING:
@@ -51,21 +52,14 @@ def require_same_width(model: ImageTextModel, images: np.ndarray, texts: np.ndar
 
 def _checked(model: ImageTextModel, method: str, found: np.ndarray, rows: int) -> np.ndarray:
     embeddings = np.asarray(found)
-    expected, got = "", ""
     if embeddings.ndim != 2 or len(embeddings) != rows or embeddings.shape[1] == 0:
         expected, got = f"an array of shape ({rows}, width)", f"shape {embeddings.shape}"
-    elif not np.isfinite(embeddings).all():
-        count = int((~np.isfinite(embeddings)).any(axis=1).sum())
-        expected, got = "finite numbers", f"NaN or infinity in {count} of {rows} rows"
-    else:
-        off = np.abs(np.linalg.norm(embeddings, axis=1) - 1) > _LENGTH_TOLERANCE
-        if off.any():
-            expected, got = "rows of length 1", f"another length in {int(off.sum())} of {rows}"
-    if expected:
-        raise ContractError(
-            plugin=f"student '{model.info.name}'",
-            field=f"the result of {method}",
-            expected=expected,
-            got=got,
-        )
+        raise broken_result(model, method, expected, got)
+    bad = int((~np.isfinite(embeddings)).any(axis=1).sum())
+    if bad:
+        got = f"NaN or infinity in {bad} of {rows} rows"
+        raise broken_result(model, method, "finite numbers", got)
+    off = int((np.abs(np.linalg.norm(embeddings, axis=1) - 1) > _LENGTH_TOLERANCE).sum())
+    if off:
+        raise broken_result(model, method, "rows of length 1", f"another length in {off} of {rows}")
     return embeddings.astype(np.float32, copy=False)

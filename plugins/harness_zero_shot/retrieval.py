@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.errors import ContractError
+from harness.kit.evaluation import broken_items, named_items, unfit_task
 from harness.protocols import ImageTextModel
 from harness.types import CAPTION_COLUMN, IMAGE_TEXT_COLUMNS, Score, Split, TaskData
 from harness_zero_shot.compact import compact
@@ -98,33 +98,26 @@ class Retrieval:
         Raises ContractError when an array is missing, a rank lies outside of what is ranked, one
         image or caption has two ranks, or a score does not follow from the ranks."""
         del task
-        missing = [name for name in _ITEMS if name not in items]
-        if missing:
-            raise _broken(f"the arrays {', '.join(_ITEMS)}", f"none for {', '.join(missing)}")
-        found = _Outcomes(*(items[name].astype(np.int64) for name in _ITEMS[1:]))
+        score, *outcomes = named_items(items, _ITEMS)
+        found = _Outcomes(*(values.astype(np.int64) for values in outcomes))
         for asked, answered, ranks in (
             ("caption", found.image, found.image_rank),
             ("image", found.caption, found.caption_rank),
         ):
             if ranks.min(initial=1) < 1 or ranks.max(initial=1) > len(np.unique(answered)):
-                raise _broken("ranks from 1 to the number of answers", f"others for a {asked}")
+                raise broken_items("ranks from 1 to the number of answers", f"others for a {asked}")
             queries = getattr(found, asked)
             if len(np.unique(np.stack([queries, ranks]), axis=1).T) > len(np.unique(queries)):
-                raise _broken(f"one rank for each {asked}", "several")
-        if not any(np.array_equal(items["score"], own) for own in _row_scores(found).values()):
-            raise _broken("scores that follow from the ranks", "others")
+                raise broken_items(f"one rank for each {asked}", "several")
+        if not any(np.array_equal(score, own) for own in _row_scores(found).values()):
+            raise broken_items("scores that follow from the ranks", "others")
         return _metrics(found)
 
 
 def _require_captions(task: TaskData) -> None:
     lacking = set(IMAGE_TEXT_COLUMNS) - set(task.input_columns)
     if lacking:
-        raise ContractError(
-            plugin=f"task '{task.name}'",
-            field="input_columns",
-            expected="image and caption",
-            got=", ".join(task.input_columns),
-        )
+        raise unfit_task(task, "input_columns", "image and caption", ", ".join(task.input_columns))
 
 
 def _metrics(found: _Outcomes) -> dict[str, float]:
@@ -150,7 +143,3 @@ def _row_scores(found: _Outcomes) -> dict[str, np.ndarray]:
         scores[f"recall_at_{k}"] = both.astype(np.float32)
         scores[f"image_recall_at_{k}"], scores[f"text_recall_at_{k}"] = image, text
     return scores
-
-
-def _broken(expected: str, got: str) -> ContractError:
-    return ContractError(plugin="the record", field="items", expected=expected, got=got)
