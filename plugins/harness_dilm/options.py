@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from harness.errors import UsageError
 from harness.kit.text.classifier import Pooling
-from harness.options import later_option
+from harness.options import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Share,
+    later_option,
+)
 from harness_dilm.generator.names import fingerprint, names_student
 
 Selection = Literal["k-means", "random", "herding", "lm-loss"]
@@ -50,28 +60,28 @@ class LanguageModelOptions:
     """
 
     generator: str = "gpt2"
-    tiny_layers: int = 4
-    tiny_width: int = 256
-    tiny_heads: int = 4
-    tiny_vocabulary: int = 4096
-    tiny_dropout: float = 0.1
-    max_length: int = 0
+    tiny_layers: Count = 4
+    tiny_width: Count = 256
+    tiny_heads: Count = 4
+    tiny_vocabulary: Annotated[int, Ge(300)] = 4096
+    tiny_dropout: Share = 0.1
+    max_length: Natural = 0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
-    lm_steps: int = 80_000
-    lm_batch_size: int = 64
-    lm_learning_rate: float = 1e-5
-    lm_warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    lm_steps: Natural = 80_000
+    lm_batch_size: Count = 64
+    lm_learning_rate: NonNegative = 1e-5
+    lm_warmup: Share = 0.1
+    weight_decay: NonNegative = 0.01
+    clip_norm: NonNegative = 1.0
     normalise: Normaliser = "batch"
 
-    top_p: float = 0.95
-    max_new_tokens: int = 0
-    generation_batch: int = 512
-    max_failures: float = 1.0
+    top_p: PositiveShare = 0.95
+    max_new_tokens: Natural = 0
+    generation_batch: Count = 512
+    max_failures: NonNegative = 1.0
 
-    over_sample: int = 100
+    over_sample: Count = 100
     selection: Selection = "k-means"
     embedding: Pooling = "cls"
     proxy: str = ""
@@ -81,14 +91,6 @@ class LanguageModelOptions:
     modalities: ClassVar[tuple[str, ...]] = ("text-classification",)
 
     def __post_init__(self) -> None:
-        at_least(1, self, "tiny_layers", "tiny_width", "tiny_heads", "lm_batch_size")
-        at_least(1, self, "generation_batch", "over_sample")
-        at_least(0, self, "max_length", "max_new_tokens", "lm_steps", "max_failures")
-        at_least(0, self, "lm_learning_rate", "weight_decay", "clip_norm")
-        at_least(300, self, "tiny_vocabulary")
-        within_unit(self, "lm_warmup", "tiny_dropout", "top_p")
-        if self.top_p == 0:
-            raise UsageError("top_p = 0 leaves no token to sample", hint="Use 0 < top_p <= 1.")
         if self.tiny_width % self.tiny_heads:
             raise UsageError(
                 f"tiny_width = {self.tiny_width} is not a multiple of"
@@ -144,44 +146,36 @@ class MatchingOptions(LanguageModelOptions):
         outer loop left it (`stale`, as published), as it is reset (`fresh`), or the raw encoder.
     """
 
-    match_steps: int = 2_000
-    inner_steps: int = 10
-    match_learning_rate: float = 3e-7
-    match_warmup: float = 0.05
-    synthetic_batch: int = 64
-    temperature: float = 1.0
-    lm_weight: float = 0.0
+    match_steps: Count = 2_000
+    inner_steps: Count = 10
+    match_learning_rate: NonNegative = 3e-7
+    match_warmup: Share = 0.05
+    synthetic_batch: Count = 64
+    temperature: Positive = 1.0
+    lm_weight: Share = 0.0
     match: Literal["head", "full"] = "head"
     score_dropout: bool = True
 
-    learner_steps_between: int = 20
-    learner_batch_size: int = 64
-    learner_learning_rate: float = 1e-4
-    learner_warmup: float = 0.5
+    learner_steps_between: Natural = 20
+    learner_batch_size: Count = 64
+    learner_learning_rate: NonNegative = 1e-4
+    learner_warmup: Share = 0.5
     learner_updates: Literal["all", "head"] = "all"
-    learner_max_length: int = 512
+    learner_max_length: Annotated[int, Ge(8)] = 512
     learner: Literal["pretrained", "random"] = later_option("pretrained")
-    learner_trajectories: int = later_option(0)
-    pool: int = 0
+    learner_trajectories: Natural = later_option(0)
+    pool: Natural = 0
 
     representative: bool = True
-    teachers: int = 10
-    teacher_rows: int = 200
+    teachers: Count = 10
+    teacher_rows: Count = 200
     dms: bool = True
-    dms_interval: int = 200
-    dms_batches: int = 200
+    dms_interval: Count = 200
+    dms_batches: Count = 200
     dms_encoder: Literal["stale", "fresh", "pretrained"] = "stale"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "match_steps", "inner_steps", "synthetic_batch", "teachers")
-        at_least(1, self, "teacher_rows", "dms_interval", "dms_batches", "learner_batch_size")
-        at_least(0, self, "learner_steps_between", "match_learning_rate", "pool")
-        at_least(0, self, "learner_learning_rate", "learner_trajectories")
-        at_least(8, self, "learner_max_length")
-        within_unit(self, "lm_weight", "match_warmup", "learner_warmup")
-        if self.temperature <= 0:
-            raise UsageError(f"temperature = {self.temperature} must be positive")
         if self.match == "full" and self.learner_updates == "head":
             raise UsageError(
                 "match = 'full' compares gradients of the whole learner, so its encoder cannot"
@@ -198,23 +192,3 @@ class MatchingOptions(LanguageModelOptions):
         """Which of the learner's trajectories an update follows, and how many rounds of it."""
         loop, inner = divmod(update, self.inner_steps)
         return loop % self.learner_trajectories if self.learner_trajectories else loop, inner
-
-
-def at_least(minimum: int, options: object, *names: str) -> None:
-    """Refuses any of the named options that is below `minimum`.
-
-    Raises:
-        UsageError: naming the option, its bound and its value.
-    """
-    for name in names:
-        value = getattr(options, name)
-        if not value >= minimum:
-            raise UsageError(f"{name} = {value} must be at least {minimum}")
-
-
-def within_unit(options: object, *names: str) -> None:
-    """Refuses any of the named options that is not a share in [0, 1]."""
-    for name in names:
-        value = getattr(options, name)
-        if not 0 <= value <= 1:
-            raise UsageError(f"{name} = {value} must be between 0 and 1")

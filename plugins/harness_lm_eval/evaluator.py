@@ -7,9 +7,10 @@ import importlib.util
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from harness.errors import (
     ContractError,
@@ -17,6 +18,7 @@ from harness.errors import (
     MissingDependencyError,
     UsageError,
 )
+from harness.options import Count, Natural
 from harness.types import Score, Split, TaskData
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     from harness_lm_eval.named_tasks import TaskDict
 
 _PACKAGES = ("lm_eval", "accelerate")
+
+
+def _without_point(value: object) -> object:
+    """Refuses 1.0 and 0.99, which lm-eval takes for one document and for almost all."""
+    if isinstance(value, float) or (isinstance(value, str) and not value.strip().isdecimal()):
+        raise ValueError("should be a whole number")
+    return value
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,7 @@ class LmEval:
     num_fewshot: examples in front of each question; the task's own number when not set. Those
     of the harness task come from its validation split: the first ones of the question's own
     subtask where there are subtasks, else drawn. fewshot_seed: draws them.
-    limit: documents scored, the first ones of each task; all when 0. A whole number, because
-    lm-eval takes 1.0 for one document and 0.99 for almost all.
+    limit: documents scored, the first ones of each task; all when 0.
     batch_size: texts read at once; it may change the last digits of a log-likelihood.
     max_length: tokens of a prompt with its continuation; as many as the model takes when 0.
     long_prompts: `cut` lets longer prompts lose their first tokens, as lm-eval does, and warns;
@@ -49,30 +57,17 @@ class LmEval:
     """
 
     task: str = ""
-    num_fewshot: int | None = None
+    num_fewshot: Natural | None = None
     fewshot_seed: int = 1234
-    limit: int | float | str = 0
-    batch_size: int = 32
-    max_length: int = 0
+    limit: Annotated[Natural, BeforeValidator(_without_point)] = 0
+    batch_size: Count = 32
+    max_length: Natural = 0
     long_prompts: Literal["cut", "refuse"] = "cut"
     chat: Literal["student", "on", "off"] = "student"
     metric: str = ""
 
     needs: ClassVar[tuple[str, ...]] = ("loglikelihood", "model", "tokenizer")
     modalities: ClassVar[tuple[str, ...]] = ("instruction",)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.limit, str) and self.limit.strip().isdecimal():
-            object.__setattr__(self, "limit", int(self.limit))
-        if not isinstance(self.limit, int) or self.limit < 0:
-            raise UsageError(
-                f"limit = {self.limit} is no number of documents",
-                hint="Write a whole number such as 100, or 0 for all documents.",
-            )
-        for name, least in (("num_fewshot", 0), ("batch_size", 1), ("max_length", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name} = {value} should be {least} or more")
 
     def fingerprint(self) -> str:
         """lm-eval's version, and a named task's version, settings and documents.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Gt, Lt
 
 from harness.errors import UsageError
+from harness.options import Count, Natural, NonNegative, Positive
 from harness.types import TaskData
 
 
@@ -46,36 +49,24 @@ class TddOptions:
 
     proxy: str = ""
     parameters: str = ""
-    heads: int = 16
-    inner_steps: int = 4
-    inner_batch: int = 16
+    heads: Natural = 16
+    inner_steps: Count = 4
+    inner_batch: Natural = 16
     inner_optimizer: Literal["sgd", "adam"] = "sgd"
-    step_size: float = 0.2
-    step_learning_rate: float = 0.1
-    real_batch: int = 64
-    outer_steps: int = 100
-    learning_rate: float = 0.3
+    step_size: Positive = 0.2
+    step_learning_rate: NonNegative = 0.1
+    real_batch: Count = 64
+    outer_steps: Natural = 100
+    learning_rate: NonNegative = 0.3
     soft_labels: bool = True
-    smoothing: float = 0.1
-    label_learning_rate: float = 0.05
+    smoothing: Annotated[float, Gt(0), Lt(1)] = 0.1
+    label_learning_rate: NonNegative = 0.05
     decay: bool = True
     initial: Literal["random", "k-means", "tokens"] = "random"
-    max_length: int = 64
-    held_out: int = 400
-    held_out_heads: int = 2
+    max_length: Count = 64
+    held_out: Count = 400
+    held_out_heads: Count = 2
     metric: Literal["l2", "cosine"] = "l2"
-
-    def __post_init__(self) -> None:
-        self._at_least(1, "inner_steps", "real_batch", "max_length", "held_out", "held_out_heads")
-        self._at_least(0, "heads", "inner_batch", "outer_steps", "learning_rate")
-        self._at_least(0, "step_learning_rate", "label_learning_rate")
-        if not self.step_size > 0:
-            raise UsageError(f"tdd: step_size = {self.step_size} should be positive")
-        if not 0 < self.smoothing < 1:
-            raise UsageError(
-                f"tdd: smoothing = {self.smoothing} should lie between 0 and 1: logits of labels"
-                " without any doubt are infinite"
-            )
 
     def learning_inputs(self) -> dict[str, Any]:
         """The options that what is learned depends on, besides the proxy."""
@@ -90,8 +81,3 @@ class TddOptions:
                 f"tdd learns rows for text classification, and task '{task.name}' is of"
                 f" {task.modality}"
             )
-
-    def _at_least(self, least: int, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) >= least:
-                raise UsageError(f"tdd: {name} = {getattr(self, name)} should be {least} or more")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import UsageError
+from harness.options import Count, Natural, NonNegative, Positive, ShareBelowOne
 
 Initial = Literal["random", "k-means", "tokens"]
 
@@ -31,19 +32,19 @@ class ExpertChoices:
     """
 
     proxy: str = ""
-    experts: int = 4
-    held_out: int = 1
-    expert_steps: int = 100
-    every: int = 10
-    expert_batch: int = 16
+    experts: Count = 4
+    held_out: Natural = 1
+    expert_steps: Count = 100
+    every: Count = 10
+    expert_batch: Count = 16
     expert_optimizer: Literal["sgd", "adam"] = "adam"
-    expert_learning_rate: float = 1e-3
-    expert_momentum: float = 0.0
+    expert_learning_rate: Positive = 1e-3
+    expert_momentum: ShareBelowOne = 0.0
     parameters: str = ""
-    lora_rank: int = 8
-    lora_alpha: int = 16
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
     lora_targets: tuple[str, ...] = ()
-    max_length: int = 128
+    max_length: Count = 128
 
     def expert_inputs(self) -> dict[str, Any]:
         """The options that the experts depend on, besides the proxy."""
@@ -95,35 +96,30 @@ class TrajectoryOptions(ExpertChoices):
     verify: report the relative error of the engine's first gradient against the unrolled one.
     """
 
-    first_start: int = 1
-    max_start: int = 4
-    span: int = 2
-    inner_steps: int = 8
-    inner_batch: int = 8
+    first_start: Natural = 1
+    max_start: Count = 4
+    span: Count = 2
+    inner_steps: Count = 8
+    inner_batch: Natural = 8
     inner_optimizer: Literal["expert", "sgd"] = "expert"
-    step_size: float = 0.0
-    step_learning_rate: float = 0.02
+    step_size: NonNegative = 0.0
+    step_learning_rate: NonNegative = 0.02
     engine: Literal["adjoint", "unroll", "tesla"] = "adjoint"
     loss: Literal["squared", "per-layer", "cosine", "product"] = "squared"
     initial: Initial = "random"
     keep_template: bool = False
-    tokens: int = 0
-    outer_steps: int = 200
-    learning_rate: float = 0.05
+    tokens: Natural = 0
+    outer_steps: Natural = 200
+    learning_rate: NonNegative = 0.05
     regulariser: Literal["neighbour", "norm", "none"] = "neighbour"
-    strength: float = 0.1
+    strength: NonNegative = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    refresh: int = 5
+    refresh: Count = 5
     metric: Literal["l2", "cosine"] = "l2"
-    project_every: int = 0
+    project_every: Natural = 0
     verify: bool = False
 
     def __post_init__(self) -> None:
-        self._at_least(1, "experts", "expert_steps", "every", "expert_batch", "max_length")
-        self._at_least(1, "span", "max_start", "inner_steps", "refresh", "lora_rank", "lora_alpha")
-        self._at_least(0, "held_out", "first_start", "inner_batch", "tokens")
-        self._at_least(0, "outer_steps", "project_every", "strength", "step_size")
-        self._at_least(0, "learning_rate", "step_learning_rate")
         if self.held_out >= self.experts:
             raise UsageError(
                 f"trajectory: {self.held_out} held-out experts of {self.experts} leave none to"
@@ -163,10 +159,3 @@ class TrajectoryOptions(ExpertChoices):
         """Of the inner loop, before any learning."""
         stands_for = self.span * self.every / self.inner_steps
         return self.step_size or self.expert_learning_rate * stands_for
-
-    def _at_least(self, least: int, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) >= least:
-                raise UsageError(
-                    f"trajectory: {name} = {getattr(self, name)} should be {least} or more"
-                )

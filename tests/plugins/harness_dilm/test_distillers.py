@@ -20,6 +20,7 @@ from harness_dilm.distiller import DiLM, VanillaLM
 from harness_dilm.generator.synthesis import SyntheticRows
 from harness_dilm.options import LanguageModelOptions, MatchingOptions
 from memory_cache import MemoryCache
+from resolved import resolved
 
 QUICK: dict[str, Any] = {
     **TINY,
@@ -254,35 +255,38 @@ def test_a_generator_that_repeats_itself_is_asked_again_and_then_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lm_steps": -1}, "lm_steps = -1 must be at least 0"),
-        ({"over_sample": 0}, "over_sample = 0 must be at least 1"),
-        ({"top_p": 0.0}, "top_p = 0 leaves no token"),
-        ({"top_p": 1.5}, "top_p = 1.5 must be between 0 and 1"),
-        ({"lm_warmup": 2.0}, "lm_warmup = 2.0 must be between 0 and 1"),
+        ({"lm_steps": -1}, "lm_steps = -1: should be a whole number, at least 0"),
+        ({"over_sample": 0}, "over_sample = 0: should be a whole number, at least 1"),
+        ({"top_p": 0.0}, r"top_p = 0\.0: should be a number, above 0 and at most 1"),
+        ({"top_p": 1.5}, "top_p = 1.5: should be a number, above 0 and at most 1"),
+        ({"lm_warmup": 2.0}, "lm_warmup = 2.0: should be a number, at least 0 and at most 1"),
         ({"tiny_width": 30, "tiny_heads": 4}, "not a multiple of"),
-        ({"tiny_vocabulary": 100}, "tiny_vocabulary = 100 must be at least 300"),
-        ({"lm_learning_rate": float("nan")}, "lm_learning_rate = nan must be at least 0"),
+        ({"tiny_vocabulary": 100}, "tiny_vocabulary = 100: should be a whole number, at least 300"),
+        (
+            {"lm_learning_rate": float("nan")},
+            "lm_learning_rate = nan: should be",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", [VanillaLM, DiLM])
 def test_impossible_options_are_refused(kind: type, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        kind(**options)
+        resolved(kind, **options)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature = 0.0 must be positive"),
-        ({"lm_weight": 1.1}, "lm_weight = 1.1 must be between 0 and 1"),
-        ({"inner_steps": 0}, "inner_steps = 0 must be at least 1"),
-        ({"dms_interval": 0}, "dms_interval = 0 must be at least 1"),
+        ({"temperature": 0.0}, "temperature = 0.0: should be a number, above 0"),
+        ({"lm_weight": 1.1}, "lm_weight = 1.1: should be a number, at least 0 and at most 1"),
+        ({"inner_steps": 0}, "inner_steps = 0: should be a whole number, at least 1"),
+        ({"dms_interval": 0}, "dms_interval = 0: should be a whole number, at least 1"),
         ({"match": "full", "learner_updates": "head"}, "encoder cannot"),
     ],
 )
 def test_impossible_matching_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        DiLM(**options)
+        resolved(DiLM, **options)
 
 
 def test_defaults_are_those_of_the_paper() -> None:

@@ -134,9 +134,9 @@ class TestPlanning:
         ("settings", "pattern"),
         [
             (["evaluator.lm-eval.num_fewshot=16"], "of validation of 'toy-instructions' has"),
-            (["evaluator.lm-eval.limit=1.0"], "limit = 1.0 is no number of documents"),
+            (["evaluator.lm-eval.limit=1.0"], "limit = '1.0': should be a whole number"),
             (["evaluator.lm-eval.task=./nowhere.yaml"], "no YAML file or folder"),
-            (["evaluator.lm-eval.batch_size=0"], "batch_size = 0"),
+            (["evaluator.lm-eval.batch_size=0"], "batch_size = '0': should be"),
         ],
     )
     def test_what_cannot_be_scored_is_refused(

@@ -20,6 +20,7 @@ from harness.testing.toys import toy_task
 from harness.types import Score, Split
 from harness_lm_eval.evaluator import LmEval
 from lm_eval_alone import run_alone, samples_of
+from resolved import resolved
 
 Evaluate = Callable[..., Score]
 
@@ -167,16 +168,16 @@ class TestRefusals:
         task = replace(task, splits={**task.splits, "test": rows})
         assert evaluate(lm, task).value == np.mean(np.array(rows["answer"]) == 0)
 
-    @pytest.mark.parametrize("limit", [1.0, 0.5, "1.0", "some", -1])
+    @pytest.mark.parametrize("limit", [1.0, 0.5, "1.0", "some", -1, "-1", "+1", None])
     def test_a_limit_is_a_whole_number(self, limit: Any) -> None:
-        with pytest.raises(UsageError, match="is no number of documents"):
-            LmEval(limit=limit)
-        assert LmEval(limit="12") == LmEval(limit=12)
+        with pytest.raises(UsageError, match=r"limit = .*: should be a whole number, at least 0"):
+            resolved(LmEval, limit=limit)
+        assert resolved(LmEval, limit=" 12 ") == LmEval(limit=12)
 
     @pytest.mark.parametrize("option", [{"num_fewshot": -1}, {"batch_size": 0}, {"max_length": -3}])
     def test_numbers_are_in_range(self, option: dict[str, int]) -> None:
-        with pytest.raises(UsageError, match="or more"):
-            LmEval(**option)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=r"= -?[0-9]: should be a whole number"):
+            resolved(LmEval, **option)
 
     def test_a_task_that_does_not_fit_is_named(self, evaluate: Evaluate) -> None:
         task = random_task()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from harness.testing.toys import toy_task
 from harness.types import DistilledData, Recipe
 from harness_tdd.outer_step import PerformanceMatching
 from harness_tdd.stages import learn_embeddings
+from harness_tdd.vectors import Tdd
 from harness_text.students import Bert
 from memory_cache import MemoryCache
+from resolved import resolved
 
 RECIPE = Recipe(steps=3, batch_size=4, learning_rate=1e-2, max_length=32)
 
@@ -211,10 +213,10 @@ def test_instructions_are_refused(tmp_path: Path, method: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inner_steps": 0}, "inner_steps = 0 should be 1 or more"),
-        ({"heads": -1}, "heads = -1 should be 0 or more"),
-        ({"step_size": 0.0}, "step_size = 0.0 should be positive"),
-        ({"smoothing": 0.0}, "smoothing = 0.0 should lie between 0 and 1"),
+        ({"inner_steps": 0}, "inner_steps = 0: should be a whole number, at least 1"),
+        ({"heads": -1}, "heads = -1: should be a whole number, at least 0"),
+        ({"step_size": 0.0}, "step_size = 0.0: should be a number, above 0"),
+        ({"smoothing": 0.0}, "smoothing = 0.0: should be a number, above 0 and below 1"),
         ({"learning_rate": float("nan")}, "learning_rate = nan"),
     ],
 )
@@ -222,4 +224,4 @@ def test_options_that_cannot_work_are_refused_before_anything_runs(
     options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        small(**options)
+        resolved(Tdd, **{**asdict(small()), **options})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from harness.types import TaskData
 from harness_instruct.students.families import Llama
 from harness_trajectory.outer_step import TrajectoryMatching
 from harness_trajectory.proxies import build_proxy
+from harness_trajectory.trajectory import Trajectory
 from memory_cache import MemoryCache
+from resolved import resolved
 
 LOSSES = (
     "matching_loss_initial",
@@ -234,16 +236,18 @@ def test_pictures_are_refused(tmp_path: Path, cache: MemoryCache) -> None:
         ({"held_out": 2}, "leave none to learn from"),
         ({"expert_steps": 19}, "no multiple of every"),
         ({"engine": "tesla"}, "plain gradient descent"),
-        ({"inner_steps": 0}, "inner_steps = 0 should be 1 or more"),
-        ({"strength": -1.0}, "strength = -1.0 should be 0 or more"),
+        ({"inner_steps": 0}, "inner_steps = 0: should be a whole number, at least 1"),
+        ({"strength": -1.0}, "strength = -1.0: should be a number, at least 0"),
         ({"learning_rate": float("nan")}, "learning_rate = nan"),
+        ({"expert_learning_rate": 0.0}, "expert_learning_rate = 0.0: should be a number, above 0"),
+        ({"expert_momentum": 1.0}, "expert_momentum = 1.0: should be"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_runs(
     options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        small(**options)
+        resolved(Trajectory, **{**asdict(small()), **options})
 
 
 def test_the_first_step_size_lets_inner_steps_go_as_far_as_the_experts() -> None:
