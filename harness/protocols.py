@@ -187,6 +187,22 @@ class BuildsModel(Protocol):
 
 
 @runtime_checkable
+class FromPretrained(Protocol):
+    """A student that can begin with weights that were trained before: no teacher is made of it."""
+
+    pretrained: str
+    """Which weights; empty for random ones."""
+
+
+@runtime_checkable
+class Chatting(Protocol):
+    """A trained language model that says how its prompts are written."""
+
+    chat: bool
+    """Whether through the tokenizer's chat template."""
+
+
+@runtime_checkable
 class Checking(Protocol):
     """An evaluator that can say of a plan that it could not score it, before it costs anything."""
 

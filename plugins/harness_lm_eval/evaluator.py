@@ -19,6 +19,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.options import Count, Natural
+from harness.protocols import Chatting
 from harness.types import Score, Split, TaskData
 
 if TYPE_CHECKING:
@@ -211,9 +212,8 @@ class LmEval:
         return loaded
 
     def _with_chat(self, trained: Any) -> bool:
-        chat = (
-            bool(getattr(trained, "chat", False)) if self.chat == "student" else self.chat == "on"
-        )
+        own = isinstance(trained, Chatting) and trained.chat
+        chat = own if self.chat == "student" else self.chat == "on"
         if chat and not trained.tokenizer.chat_template:
             raise UsageError(
                 f"the tokenizer of student '{trained.info.name}' has no chat template",

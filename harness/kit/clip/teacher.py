@@ -22,6 +22,7 @@ from harness.kit.clip.image_rows import image_text_rows
 from harness.kit.clip.model import ClipModel
 from harness.kit.clip.student import build_clip_student, train_on_task
 from harness.kit.clip.training import ContrastiveObjective
+from harness.protocols import FromPretrained
 from harness.randomness import derive_seed
 from harness.types import Recipe, TaskData
 
@@ -122,7 +123,7 @@ def trained_teacher(
     student = _student(spec, context)
     own = replace(context, seed=derive_seed("teacher", options.seed), curves={})
     teacher = build_clip_student(student, task, "a teacher", own)
-    if not getattr(student, "pretrained", ""):
+    if not (isinstance(student, FromPretrained) and student.pretrained):
 
         def train() -> dict[str, np.ndarray]:
             train_on_task(teacher, task, ContrastiveObjective(), options.recipe(), own)
