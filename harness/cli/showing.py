@@ -50,8 +50,10 @@ def show(
     for number, component in enumerate(matching):
         if json:
             print_json(_as_json(component))
-        else:
-            _print_component(component, after_another=number > 0)
+            continue
+        if number:
+            typer.echo()
+        _print_component(component)
 
 
 def _as_json(component: Component) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def _as_json(component: Component) -> dict[str, Any]:
     }
 
 
-def _print_component(component: Component, *, after_another: bool) -> None:
+def _print_component(component: Component) -> None:
     from harness.registry.descriptions import describe
 
     console = data_console()
@@ -89,8 +91,6 @@ def _print_component(component: Component, *, after_another: bool) -> None:
     chapters = describe(component.load())
     names = [option.name for chapter in chapters for option in chapter.options]
     column = _INDENT + max(map(len, names), default=0) + _INDENT
-    if after_another:
-        console.print()
     console.print(f"{component.kind} {component.name} (version {component.version},"
                   f" {component.distribution})", style="bold", soft_wrap=True)  # fmt: skip
     for chapter in chapters:

@@ -10,7 +10,7 @@ from harness.options import ShareBelowOne, Weight
 
 @dataclass(frozen=True)
 class KdWeights:
-    """Of the terms of CLIP-KD (Yang et al. 2024, arXiv 2307.12732); 0 turns one off.
+    """Weights of the terms of CLIP-KD (Yang et al. 2024, arXiv 2307.12732); 0 turns one off.
 
     task: the contrastive loss; ckd: relations over the batch; icl: interaction of the models;
     fd: distance of embeddings; mfd: the same from partly hidden images; gd: distance of

@@ -109,7 +109,7 @@ class LanguageModelOptions:
 
 @dataclass(frozen=True)
 class MatchingOptions(LanguageModelOptions):
-    """The options of the language model, and those of gradient matching.
+    """Of gradient matching, besides those of the language model.
 
     match_steps: outer loops, each of which resets the learner; inner_steps: generator updates in
     each.

@@ -47,7 +47,7 @@ class LmEval:
     the harness task itself when empty.
     num_fewshot: examples in front of each question; the task's own number when not set. Those
     of the harness task come from its validation split: the first ones of the question's own
-    subtask where there are subtasks, else drawn. fewshot_seed: draws them.
+    subtask where there are subtasks, else drawn. fewshot_seed: of such a draw.
     limit: documents scored, the first ones of each task; all when 0.
     batch_size: texts read at once; it may change the last digits of a log-likelihood.
     max_length: tokens of a prompt with its continuation; as many as the model takes when 0.

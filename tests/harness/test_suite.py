@@ -81,6 +81,15 @@ def test_each_mistake_is_named(tmp_path: Path, line: str, complaint: str) -> Non
     assert "mine.toml" in str(caught.value)
 
 
+def test_a_protocol_that_is_built_in_python_keeps_the_same_bounds() -> None:
+    suite = load_suite(TOY_SUITE)
+    for change in ({"steps": 0}, {"warmup": 1.5}, {"clip_norm": float("nan")}):
+        with pytest.raises(UsageError, match=rf"recipe\.{next(iter(change))} = "):
+            replace(suite, recipe=replace(suite.recipe, **change))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"recipe\.learning_rate = \(0\.0,\): should be"):
+        replace(suite, learning_rates=(0.0,))
+
+
 def test_an_option_may_be_set_for_all_of_a_kind(tmp_path: Path) -> None:
     text = written(tmp_path, (
         "tasks = ['t']\ndistillers = ['d']\nstudents = ['s']\nevaluators = ['e']\n"
