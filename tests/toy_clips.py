@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,14 @@ class ToyClip:
         return ClipModel.load(folder, context.device)
 
 
-def batch_of(model: ClipModel, task: TaskData, rows: int = 6) -> ClipBatch:
-    """The first train rows, as `train_clip` would give them."""
-    chosen = image_text_rows(task.train.select(range(rows)), model.image)
+def batch_of(model: ClipModel, task: TaskData, rows: int | Sequence[int] = 6) -> ClipBatch:
+    """Some train rows, the first so many or those at positions, as `train_clip` gives them."""
+    positions = np.arange(rows) if isinstance(rows, int) else np.asarray(rows)
+    chosen = image_text_rows(task.train.select(positions), model.image)
     return ClipBatch(
-        rows=np.arange(rows),
-        visits=np.zeros(rows, dtype=np.int64),
+        rows=positions,
+        visits=np.zeros(len(positions), dtype=np.int64),
         images=model.pixels(chosen.images),
         tokens=model.tokens(chosen.captions),
-        weights=torch.ones(rows),
+        weights=torch.ones(len(positions)),
     )

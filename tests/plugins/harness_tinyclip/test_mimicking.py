@@ -15,21 +15,11 @@ from tiny_world import RECIPE, STUDENT, TASK, make_context, make_teacher, pairs_
 from harness.errors import UsageError
 from harness.kit.clip.image_rows import image_text_rows
 from harness.kit.clip.model import ClipModel
-from harness.kit.clip.training import ClipBatch, train_clip
+from harness.kit.clip.training import train_clip
 from harness_tinyclip.mimicking import MimickingObjective
 from harness_tinyclip.options import TinyClipOptions
 from resolved import resolved
-
-
-def batch_of(model: ClipModel, rows: list[int]) -> ClipBatch:
-    chosen = image_text_rows(TASK.train.select(rows), model.image)
-    return ClipBatch(
-        rows=np.array(rows),
-        visits=np.zeros(len(rows), dtype=np.int64),
-        images=model.pixels(chosen.images),
-        tokens=model.tokens(chosen.captions),
-        weights=torch.ones(len(rows)),
-    )
+from toy_clips import batch_of
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +34,12 @@ def student(tmp_path: Path) -> ClipModel:
 
 def loss_of(student: ClipModel, teacher: ClipModel, **options: Any) -> float:
     objective = MimickingObjective(TinyClipOptions(**options), pairs_of(teacher), student)
-    return objective.loss(student, batch_of(student, [4, 9, 2, 30, 17]), 0, 1).item()
+    return objective.loss(student, batch_of(student, TASK, [4, 9, 2, 30, 17]), 0, 1).item()
 
 
 def peers(student: ClipModel, teacher: ClipModel, scale: float = 0.0) -> tuple[float, float]:
     """open_clip's contrastive and distillation losses, the teacher asked anew."""
-    batch = batch_of(student, [4, 9, 2, 30, 17])
+    batch = batch_of(student, TASK, [4, 9, 2, 30, 17])
     with torch.no_grad():
         own = student.model(batch.images, batch.tokens)
         others = list(teacher.model(batch.images, batch.tokens))
@@ -111,7 +101,7 @@ def test_the_students_scale_stays_below_a_hundred_after_a_large_step(
 def test_the_teacher_has_no_gradient(student: ClipModel, teacher: ClipModel) -> None:
     pairs = pairs_of(teacher)
     objective = MimickingObjective(TinyClipOptions(), pairs, student)
-    objective.loss(student, batch_of(student, [0, 1, 2]), 0, 1).backward()
+    objective.loss(student, batch_of(student, TASK, [0, 1, 2]), 0, 1).backward()
     assert student.model.visual.proj.grad is not None
     assert not pairs.image.requires_grad
     assert all(parameter.grad is None for parameter in teacher.model.parameters())

@@ -17,6 +17,7 @@ from harness.kit.clip.training import encode_batch
 from harness_tinyclip import stages as stages_module
 from harness_tinyclip.inheritance.shapes import shape_between, sizes_between
 from harness_tinyclip.mimicking import MimickingObjective
+from toy_clips import batch_of
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +167,7 @@ def test_rates_of_the_grid_do_not_share_what_is_kept(teacher: ClipModel, tmp_pat
 def test_masks_are_trained_with_the_stored_teacher(teacher: ClipModel, tmp_path: Path) -> None:
     """The stored embeddings are those that the live teacher gives on the same rows."""
     run = make_stages(tmp_path, teacher, inherit="auto")
-    from test_mimicking import batch_of
-
-    batch = batch_of(teacher, [3, 1, 40])
+    batch = batch_of(teacher, TASK, [3, 1, 40])
     with torch.no_grad():
         live = encode_batch(teacher, batch)
     stored = run.pairs.features(batch.rows)
