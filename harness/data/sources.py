@@ -218,6 +218,51 @@ class DataLocator:
         return LocatedSplits(splits, found.source)
 
 
+@dataclass(frozen=True)
+class HubOptions:
+    """What a task made of any data set of the hub can be told.
+
+    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
+    revision: a commit, tag or branch; the newest when empty. The commit found stands in the
+    task's source.
+    train: the name of its train split, which may be another.
+    validation, test: splits of its own; carved from train by hash when empty.
+    """
+
+    dataset: str = ""
+    configuration: str = ""
+    revision: str = ""
+    train: str = "train"
+    validation: str = ""
+    test: str = ""
+
+    def found(self, locator: DataLocator) -> LocatedSplits:
+        """Raises UsageError for an unknown split, MissingDependencyError without the hub."""
+        return locator.task_splits(
+            HubDataset(self.dataset, self.revision, self.configuration),
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+        )
+
+
+def read_files(
+    train: str, validation: str, test: str, read: Callable[[Path], Dataset] = read_rows
+) -> LocatedSplits:
+    """The splits of a user's own files; one whose path is empty is left out.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    named = {"train": train, "validation": validation, "test": test}
+    paths = {split: Path(path).expanduser() for split, path in named.items() if path}
+    for path in paths.values():
+        if not path.is_file():
+            raise UsageError(f"there is no file '{path}'")
+    source = DataSource("file", " + ".join(path.name for path in paths.values()))
+    return LocatedSplits({split: read(path) for split, path in paths.items()}, source)
+
+
 def _split_file(folder: Path, split: str) -> Path:
     for ending in FILE_ENDINGS:
         path = folder / f"{split}{ending}"

@@ -84,7 +84,7 @@ class NamedStudent(OriginStudent):
 
 @dataclass(frozen=True)
 class AnyPretrained(OriginStudent):
-    """Any model id on the hub, or any local folder, that transformers can load.
+    """Any model id on the hub, or any local folder.
 
     model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.sources import DataLocator, HubDataset
+from harness.data.sources import DataLocator, HubOptions
 from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.options import HeldOutShare
@@ -151,34 +151,20 @@ class WebDataset(OwnTask):
 
 
 @dataclass(frozen=True)
-class ImageHub(OwnTask):
+class ImageHub(HubOptions, OwnTask):
     """A data set of the hub with a column of images: image-hf:OWNER/NAME.
 
-    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
-    revision: a commit, branch or tag, resolved to a commit; the newest when empty.
     image, caption, label: columns; without a caption column, captions are the first template.
-    train: its split. validation, test: splits of its own; carved from train by hash when empty.
     """
 
-    dataset: str = ""
-    configuration: str = ""
-    revision: str = ""
     image: str = IMAGE_COLUMN
     caption: str = CAPTION_COLUMN
     label: str = ""
-    train: str = "train"
-    validation: str = ""
-    test: str = ""
 
     def load(self, locator: DataLocator) -> TaskData:
         """Raises UsageError for unknown splits or columns, MissingDependencyError offline."""
         repository = _required(self.dataset, "image-hf:OWNER/NAME")
-        found = locator.task_splits(
-            HubDataset(repository, self.revision, self.configuration),
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-        )
+        found = self.found(locator)
         names = self._label_names(found.splits["train"])
         tables = {
             split: self._columns(names).read(

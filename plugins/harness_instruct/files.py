@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.data.row_files import read_rows
-from harness.data.sources import DataLocator, HubDataset
+from harness.data.sources import DataLocator, HubOptions, read_files
 from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.kit.text.templates import Template
@@ -152,28 +151,14 @@ class InstructionFile(InstructionTableTask):
 
     def load(self, locator: DataLocator) -> TaskData:
         """Raises UsageError or HarnessError for a file or rows that cannot be used."""
-        named = {"train": self.path, "validation": self.validation, "test": self.test}
-        paths = {split: Path(path).expanduser() for split, path in named.items() if path}
-        tables = {split: read_rows(path) for split, path in paths.items()}
-        detail = " + ".join(path.name for path in paths.values())
-        name = f"instruct-jsonl:{paths['train'].name}"
-        return self._task(name, tables, DataSource("file", detail), locator)
+        found = read_files(self.path, self.validation, self.test)
+        name = f"instruct-jsonl:{Path(self.path).name}"
+        return self._task(name, found.splits, found.source, locator)
 
 
 @dataclass(frozen=True)
-class InstructionHub(InstructionTableTask):
-    """A data set of the hub; `train`, `validation` and `test` name its splits.
-
-    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
-    train: the split that is the pool.
-    revision: a commit, tag or branch; the newest when empty. The commit found stands in the
-    task's source.
-    """
-
-    dataset: str = ""
-    configuration: str = ""
-    revision: str = ""
-    train: str = "train"
+class InstructionHub(HubOptions, InstructionTableTask):
+    """A data set of the hub; `train`, the pool, `validation` and `test` name its splits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,10 +167,5 @@ class InstructionHub(InstructionTableTask):
 
     def load(self, locator: DataLocator) -> TaskData:
         """Raises MissingDependencyError without the hub, UsageError for rows that do not fit."""
-        found = locator.task_splits(
-            HubDataset(self.dataset, self.revision, self.configuration),
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-        )
+        found = self.found(locator)
         return self._task(f"instruct-hf:{self.dataset}", found.splits, found.source, locator)

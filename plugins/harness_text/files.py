@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.data.row_files import read_csv, read_jsonl
-from harness.data.sources import DataLocator, HubDataset
+from harness.data.sources import DataLocator, HubOptions, read_files
 from harness.data.texts import require_column
 from harness.errors import UsageError
 from harness.options import HeldOutShare
@@ -148,14 +148,8 @@ class FileTask(LabelledTableTask):
             raise UsageError("the task needs a file: csv:PATH or jsonl:PATH")
 
     def _load(self, kind: str, read: Callable[[Path], Dataset]) -> TaskData:
-        named = {"train": self.path, "validation": self.validation, "test": self.test}
-        paths = {split: Path(path).expanduser() for split, path in named.items() if path}
-        for path in paths.values():
-            if not path.is_file():
-                raise UsageError(f"there is no file '{path}'")
-        tables = {split: read(path) for split, path in paths.items()}
-        detail = " + ".join(path.name for path in paths.values())
-        return self._task(f"{kind}:{paths['train'].name}", tables, DataSource("file", detail))
+        found = read_files(self.path, self.validation, self.test, read)
+        return self._task(f"{kind}:{Path(self.path).name}", found.splits, found.source)
 
 
 @dataclass(frozen=True)
@@ -190,19 +184,11 @@ class JsonlTask(FileTask):
 
 
 @dataclass(frozen=True)
-class HubTask(LabelledTableTask):
+class HubTask(HubOptions, LabelledTableTask):
     """A data set of the hub; `train`, `validation` and `test` name its splits.
 
-    dataset: on the hub, `OWNER/NAME`; configuration: of a data set that has several.
-    train: the split to distil.
-    revision: a commit, tag or branch; the newest when empty. The commit found stands in the
-    task's source. Splits without labels, such as GLUE's test splits, are refused.
+    Splits without labels, such as GLUE's test splits, are refused.
     """
-
-    dataset: str = ""
-    configuration: str = ""
-    revision: str = ""
-    train: str = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -211,12 +197,7 @@ class HubTask(LabelledTableTask):
 
     def load(self, locator: DataLocator) -> TaskData:
         """Raises MissingDependencyError without the hub, UsageError for rows that do not fit."""
-        found = locator.task_splits(
-            HubDataset(self.dataset, self.revision, self.configuration),
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-        )
+        found = self.found(locator)
         return self._task(f"hf:{self.dataset}", found.splits, found.source)
 
 

@@ -184,10 +184,7 @@ class Deberta(NamedStudent, ClassifierStudent):
 
 
 class AnyClassifier(AnyPretrained, ClassifierStudent):
-    """Any model id on the hub, or any local folder, that transformers loads as a classifier.
-
-    model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
-    """
+    """Whatever transformers loads as a sequence classifier."""
 
     family = "hf"
 

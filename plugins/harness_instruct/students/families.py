@@ -125,10 +125,7 @@ class Qwen(NamedStudent, CausalStudent):
 
 @dataclass(frozen=True)
 class AnyCausalLM(AnyPretrained, CausalStudent):
-    """Any model id on the hub, or any local folder, that transformers loads as a causal model.
-
-    model: the id or the folder; revision: branch, tag or commit of an id, resolved to a commit.
-    """
+    """Whatever transformers loads as a causal language model."""
 
     family = "hf-lm"
 
